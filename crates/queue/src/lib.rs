@@ -1,1 +1,21 @@
-//! TODO
+//! The queue view: each message of one partition as work that is ready, delayed, leased or
+//! settled. It exists as a crate of its own so that this life cycle is plain data: no I/O, no
+//! clock, no randomness. Whoever owns a [`QueueView`] asks it what to do (`take`, `settle`,
+//! `expire`), writes the [`QueueEvent`]s it proposes down, and gives them back to
+//! [`QueueView::apply`], which is the only way it changes.
+//!
+//! Memory follows exceptions, not backlog: messages that nobody touched are one number, the
+//! cursor; only what is out of line (leased, delayed, returned) is kept, as runs of neighbours.
+
+mod apply;
+mod decide;
+mod delivery;
+mod event;
+mod run;
+mod saved;
+mod view;
+
+pub use delivery::{Attempted, Depth, Held, Limits, Outcome, Receipt};
+pub use event::QueueEvent;
+pub use saved::BrokenView;
+pub use view::QueueView;

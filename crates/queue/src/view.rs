@@ -1,0 +1,175 @@
+//! The state of a queue view and its measures.
+
+use std::collections::BTreeMap;
+
+use forebay_base::{Offset, SessionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::Depth;
+use crate::run::{Due, RunMap, Span};
+use crate::saved::Saved;
+
+/// The messages of one partition as work.
+///
+/// A message at or above the cursor that is not in `touched` is fresh: nobody has seen it. Every
+/// other one is returned (ready again), away (leased or delayed), or in neither place, which means
+/// that it is settled. Only messages below `end` are ready; nothing else depends on `end`, so the
+/// same events give the same view however the durable end moved in between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Saved")]
+pub struct QueueView {
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    pub(crate) cursor: Offset,
+    #[serde(skip)]
+    pub(crate) ready: u64,
+    #[serde(skip)]
+    pub(crate) leased: u64,
+    #[serde(skip)]
+    pub(crate) delayed: u64,
+    /// What is out of line; nothing in most queues most of the time, and then not allocated.
+    pub(crate) odd: Option<Box<Odd>>,
+}
+
+/// The messages that are out of line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Odd {
+    /// Messages above the cursor that are no longer fresh.
+    pub(crate) touched: RunMap<()>,
+    /// Ready again, with the attempts made.
+    pub(crate) returned: RunMap<u32>,
+    /// Leased or delayed.
+    pub(crate) away: RunMap<Away>,
+    /// How many returned messages have how many attempts, those with none left out.
+    #[serde(skip)]
+    pub(crate) worn: BTreeMap<u32, u64>,
+}
+
+/// Why a message cannot be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Away {
+    Leased {
+        attempt: u32,
+        lessee: SessionId,
+        deadline: Option<Timestamp>,
+    },
+    Delayed {
+        attempts: u32,
+        until: Timestamp,
+    },
+}
+
+impl Due for Away {
+    fn due(&self) -> Option<Timestamp> {
+        match *self {
+            Self::Leased { deadline, .. } => deadline,
+            Self::Delayed { until, .. } => Some(until),
+        }
+    }
+}
+
+impl Odd {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.returned.is_empty() && self.away.is_empty()
+    }
+
+    /// Makes messages ready again.
+    pub(crate) fn return_to_ready(&mut self, span: Span, attempts: u32) {
+        if attempts > 0 {
+            *self.worn.entry(attempts).or_default() += span.len();
+        }
+        self.returned.insert_joined(span, attempts);
+    }
+}
+
+/// Takes `count` messages with `attempts` attempts out of the tally.
+pub(crate) fn untally(worn: &mut BTreeMap<u32, u64>, attempts: u32, count: u64) {
+    if let Some(tally) = worn.get_mut(&attempts) {
+        *tally = tally.saturating_sub(count);
+        if *tally == 0 {
+            worn.remove(&attempts);
+        }
+    }
+}
+
+impl QueueView {
+    /// The view of a partition whose first readable message is `start`, which is also the offset
+    /// the next message gets.
+    pub fn new(start: Offset) -> Self {
+        Self {
+            start,
+            end: start,
+            cursor: start,
+            ready: 0,
+            leased: 0,
+            delayed: 0,
+            odd: None,
+        }
+    }
+
+    /// More messages became durable: all below `end` are. An `end` that is lower than before is
+    /// ignored.
+    pub fn advance(&mut self, end: Offset) {
+        let Some(last) = end.checked_sub(1).filter(|_| end > self.end) else {
+            return;
+        };
+        let added = Span {
+            first: self.end,
+            last: last.min(Span::LAST),
+        };
+        self.ready += Span {
+            first: added.first.max(self.cursor),
+            ..added
+        }
+        .len_below(end);
+        if let Some(odd) = &self.odd {
+            self.ready -= odd.touched.count_in(added);
+            self.ready += odd.returned.count_in(added);
+        }
+        self.end = end;
+    }
+
+    /// How many messages are in which state.
+    pub fn depth(&self) -> Depth {
+        Depth {
+            ready: self.ready,
+            leased: self.leased,
+            delayed: self.delayed,
+        }
+    }
+
+    /// Every message below this offset is settled, and this one is not, or does not exist yet.
+    pub fn low(&self) -> Offset {
+        let Some(odd) = &self.odd else {
+            return self.cursor;
+        };
+        let first = |span: Span| span.first;
+        let returned = odd.returned.first().map(|(span, _)| first(span));
+        let away = odd.away.first().map(|(span, _)| first(span));
+        returned
+            .into_iter()
+            .chain(away)
+            .fold(self.cursor, Offset::min)
+    }
+
+    /// The offset after the last durable message.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// The first readable offset.
+    pub fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// How often the message was handed out, without deliveries that were given back.
+    /// 0 also for settled messages.
+    pub fn attempts(&self, offset: Offset) -> u32 {
+        let Some(odd) = &self.odd else { return 0 };
+        match odd.away.get(offset) {
+            Some((_, Away::Leased { attempt, .. })) => attempt,
+            Some((_, Away::Delayed { attempts, .. })) => attempts,
+            None => odd.returned.get(offset).map_or(0, |(_, attempts)| attempts),
+        }
+    }
+}
