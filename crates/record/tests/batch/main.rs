@@ -1,0 +1,4 @@
+//! The crate seen from outside.
+
+mod round_trip;
+mod sample;
