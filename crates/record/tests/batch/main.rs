@@ -1,4 +1,7 @@
 //! The crate seen from outside.
 
+mod damage;
+mod golden;
+mod peer;
 mod round_trip;
 mod sample;
