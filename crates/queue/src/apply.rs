@@ -112,7 +112,8 @@ impl QueueView {
                 self.tally_away(&away, fresh.len());
                 self.odd_mut().away.insert(fresh, away);
             }
-            from = last + 1;
+            // The cursor may have jumped over what was touched before.
+            from = self.cursor.max(last + 1);
         }
     }
 

@@ -80,6 +80,9 @@ impl Groups {
         self.with(&name, |group, settings, out| {
             group.join(now, token, request, settings, out)
         });
+        if self.groups.get(&name).is_some_and(Group::is_void) {
+            self.remove(&name);
+        }
     }
 
     /// A member asks for its assignment; the leader brings everyone's along. Answered when the
