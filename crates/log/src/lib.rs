@@ -1,1 +1,41 @@
-//! TODO
+//! The durable log: everything the broker must not forget goes through here.
+//!
+//! One journal, an append-only sequence of preallocated files, is shared by every partition: one
+//! write and one `fdatasync` make a whole commit durable, whatever the number of partitions in
+//! it. The crate knows partitions, offsets and opaque frames; it never knows a view, a protocol
+//! or what a payload means. It uses threads and blocking calls only. `docs/format.md` describes
+//! every byte that is written here.
+
+mod cold;
+mod commit;
+mod data_dir;
+mod disk;
+mod file_header;
+mod frame;
+mod index;
+mod index_export;
+mod journal;
+mod journal_thread;
+mod position;
+mod reader;
+mod recovery;
+mod scan;
+mod snapshot;
+mod space;
+mod supply;
+mod tail;
+mod walk;
+
+pub use commit::CommitBuilder;
+pub use data_dir::{DataDir, DataDirError};
+pub use disk::{Disk, DiskError, DiskFile, Fault, RealDisk, SimDisk};
+pub use frame::{AppendRef, FrameRef};
+pub use index_export::IndexError;
+pub use journal::{Committed, Journal, JournalOptions, WriteError};
+pub use journal_thread::{Completion, JournalThread};
+pub use position::Position;
+pub use reader::{Bounds, LogReader, ReadError, Source, Stored};
+pub use recovery::{RecoverError, ReplayFrom};
+pub use snapshot::{SnapshotError, SnapshotStore};
+pub use space::{Space, SpaceGauge};
+pub use walk::Cursor;

@@ -1,0 +1,455 @@
+//! Reading: shared by every thread that serves consumers.
+//!
+//! A read asks the index where to start, then walks commits: from the tail cache, from what was
+//! lately read back, or from the disk. A commit from the disk is served only if its checksum
+//! holds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use forebay_base::{Offset, OffsetRange, PartitionId};
+use parking_lot::{Mutex, RwLock};
+
+use crate::cold::Cold;
+use crate::commit::{COMMIT_HEADER, Commit, Head, Touch, head, is_whole};
+use crate::disk::{At, DiskError, DiskFile};
+use crate::file_header::FILE_HEADER;
+use crate::index::Index;
+use crate::index_export;
+use crate::position::{Geometry, Position};
+use crate::supply::journal_path;
+use crate::tail::Tail;
+use crate::walk::{Cursor, Found, Walk};
+
+/// One record batch, and where it lies in its partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The offset of the first record. The offsets inside the batch are relative to it; what the
+    /// batch's own header says is what its producer wrote.
+    pub base_offset: Offset,
+    /// How many offsets the batch takes.
+    pub records: u32,
+    /// The latest timestamp in the batch, milliseconds since 1970.
+    pub max_timestamp: i64,
+    /// The batch: a slice of the commit it lies in, which it keeps in memory.
+    pub batch: Bytes,
+}
+
+/// What a partition holds that is durable and not trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The lowest offset that can be read.
+    pub start: Offset,
+    /// The offset after the last one that can be read: the high watermark.
+    pub end: Offset,
+    /// The latest timestamp ever appended, milliseconds since 1970.
+    pub max_timestamp: i64,
+}
+
+/// Where a read may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In memory only; never blocks on the disk.
+    CacheOnly,
+    /// In memory and on the disk; may block.
+    Disk,
+}
+
+/// Why a read gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The offset is below what the partition still holds.
+    #[error("offset {offset} is below {start}, the lowest that is kept")]
+    OutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// The lowest offset that can be read.
+        start: Offset,
+    },
+    /// The journal file was dropped although the index still pointed to it.
+    #[error("journal position {0} was dropped")]
+    Dropped(Position),
+    /// What lies on the disk is not what was written. It is not served.
+    #[error(
+        "journal file {} is damaged at position {position} (byte {byte}); the damaged commit is \
+         not served; run `forebay check` and restore the file from a copy",
+        file.display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where the damaged commit starts in the journal.
+        position: Position,
+        /// Where it starts in the file.
+        byte: u64,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Reads everything durable. One per journal, shared by all threads.
+pub struct LogReader {
+    index: RwLock<Index>,
+    tail: RwLock<Tail>,
+    cold: Mutex<Cold>,
+    files: RwLock<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    durable: AtomicU64,
+    geometry: Geometry,
+    journal_id: u64,
+    journal_dir: PathBuf,
+}
+
+/// Budgets for [`LogReader::new`], bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CacheBudgets {
+    pub(crate) tail: usize,
+    pub(crate) cold: usize,
+}
+
+impl LogReader {
+    pub(crate) fn new(
+        geometry: Geometry,
+        journal_id: u64,
+        journal_dir: &Path,
+        index: Index,
+        budgets: CacheBudgets,
+    ) -> Self {
+        Self {
+            index: RwLock::new(index),
+            tail: RwLock::new(Tail::new(budgets.tail)),
+            cold: Mutex::new(Cold::new(budgets.cold)),
+            files: RwLock::default(),
+            durable: AtomicU64::new(0),
+            geometry,
+            journal_id,
+            journal_dir: journal_dir.to_owned(),
+        }
+    }
+
+    /// What the partition holds; `None` if nothing was ever appended to it, or it was removed.
+    pub fn bounds(&self, partition: PartitionId) -> Option<Bounds> {
+        let index = self.index.read();
+        let track = index.get(partition)?;
+        Some(Bounds {
+            start: track.start,
+            end: track.end,
+            max_timestamp: track.latest,
+        })
+    }
+
+    /// Forgets the offsets below `below`: they can no longer be read.
+    pub fn trim(&self, partition: PartitionId, below: Offset) {
+        self.index.write().trim(partition, below);
+    }
+
+    /// Forgets a partition. To be called when nothing will be appended to it any more, commits
+    /// under way included.
+    pub fn remove(&self, partition: PartitionId) {
+        self.index.write().remove(partition);
+    }
+
+    /// Forgets every partition that `keep` does not name; for after recovery, when appends to
+    /// partitions that were removed later have been replayed.
+    pub fn retain(&self, keep: impl FnMut(PartitionId) -> bool) {
+        self.index.write().retain(keep);
+    }
+
+    /// The batches from the one that contains `from` on, in order, up to the high watermark.
+    ///
+    /// Stops before `max_bytes` of batches are exceeded, but gives at least one batch if there is
+    /// one. An empty list means that nothing durable lies at or after `from` yet. `None`, only
+    /// with [`Source::CacheOnly`], means that the disk must be read. `cursor` makes the next read
+    /// from where this one ended cheap; pass a new one per reader.
+    pub fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        max_bytes: usize,
+        cursor: &mut Cursor,
+        source: Source,
+    ) -> Result<Option<Vec<Stored>>, ReadError> {
+        let mut walk = Walk::new(self, partition, source, cursor);
+        let mut batches = Vec::new();
+        let (mut next, mut bytes) = (from, 0usize);
+        loop {
+            match walk.find(next)? {
+                Found::Batch(batch) => {
+                    bytes = bytes.saturating_add(batch.batch.len());
+                    if bytes > max_bytes && !batches.is_empty() {
+                        break;
+                    }
+                    walk.accept();
+                    next = batch.base_offset + u64::from(batch.records);
+                    batches.push(batch);
+                    if bytes >= max_bytes {
+                        break;
+                    }
+                }
+                Found::End => break,
+                Found::NeedsDisk if batches.is_empty() => return Ok(None),
+                Found::NeedsDisk => break,
+            }
+        }
+        Ok(Some(batches))
+    }
+
+    /// The batches that contain the given offsets, each batch once, in order.
+    ///
+    /// `offsets` is sorted. Offsets that were trimmed or are not durable yet are passed over.
+    /// `None`, only with [`Source::CacheOnly`], means that the disk must be read for one of them.
+    pub fn read_at(
+        &self,
+        partition: PartitionId,
+        offsets: &[OffsetRange],
+        cursor: &mut Cursor,
+        source: Source,
+    ) -> Result<Option<Vec<Stored>>, ReadError> {
+        let Some(bounds) = self.bounds(partition) else {
+            return Ok(Some(Vec::new()));
+        };
+        let mut walk = Walk::new(self, partition, source, cursor);
+        let mut batches = Vec::new();
+        let mut covered = bounds.start;
+        for range in offsets {
+            let range_end = range.first.saturating_add(u64::from(range.count));
+            let mut next = range.first.max(covered);
+            while next < range_end {
+                match walk.find(next)? {
+                    Found::Batch(batch) if batch.base_offset < range_end => {
+                        walk.accept();
+                        next = batch.base_offset + u64::from(batch.records);
+                        covered = next;
+                        batches.push(batch);
+                    }
+                    Found::Batch(_) | Found::End => break,
+                    Found::NeedsDisk => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(batches))
+    }
+
+    /// The first batch with a timestamp of `timestamp` or later: its first offset and its latest
+    /// timestamp. The caller looks inside the batch. May read the disk.
+    pub fn offset_for_time(
+        &self,
+        partition: PartitionId,
+        timestamp: i64,
+    ) -> Result<Option<(Offset, i64)>, ReadError> {
+        let from = {
+            let index = self.index.read();
+            let Some(track) = index.get(partition) else {
+                return Ok(None);
+            };
+            if track.latest < timestamp || track.start == track.end {
+                return Ok(None);
+            }
+            let entry = track
+                .entry_for_time(timestamp)
+                .map_or(track.start, |entry| entry.offset);
+            entry.max(track.start)
+        };
+        let mut cursor = Cursor::default();
+        let mut walk = Walk::new(self, partition, Source::Disk, &mut cursor);
+        let mut next = from;
+        while let Found::Batch(batch) = walk.find(next)? {
+            if batch.max_timestamp >= timestamp {
+                return Ok(Some((batch.base_offset, batch.max_timestamp)));
+            }
+            walk.accept();
+            next = batch.base_offset + u64::from(batch.records);
+        }
+        Ok(None)
+    }
+
+    /// A position at or below the commit that holds `offset`; `None` if nothing durable at or
+    /// after `offset` is held.
+    pub fn position_of(&self, partition: PartitionId, offset: Offset) -> Option<Position> {
+        self.place(partition, offset)
+            .filter(|place| offset < place.end)?
+            .at
+    }
+
+    /// The lowest position that any partition still needs; `None` if none needs anything.
+    /// Visits every partition.
+    pub fn lowest_needed(&self) -> Option<Position> {
+        self.index.read().lowest_needed()
+    }
+
+    /// The position after the last durable commit.
+    pub fn durable_end(&self) -> Position {
+        Position(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The index as bytes for a snapshot, for [`crate::ReplayFrom`]. It may already know commits
+    /// that the rest of the snapshot does not; recovery evens that out.
+    pub fn export_index(&self) -> Vec<u8> {
+        index_export::encode(&self.index.read())
+    }
+
+    pub(crate) fn published(&self) -> Position {
+        self.index.read().published
+    }
+
+    pub(crate) fn add_file(&self, number: u64, file: Arc<dyn DiskFile>) {
+        self.files.write().insert(number, file);
+    }
+
+    pub(crate) fn remove_file(&self, number: u64) {
+        self.files.write().remove(&number);
+    }
+
+    /// Makes a durable commit visible: first its bytes, then the index that leads to them.
+    pub(crate) fn publish(&self, after: Position, commit: Commit, held: usize, touches: &[Touch]) {
+        let (position, end) = (commit.position, commit.end);
+        self.tail.write().push(after, commit, held);
+        self.durable.store(end.0, Ordering::Release);
+        self.index.write().publish(position, end, touches);
+    }
+
+    /// Everything before `end` is durable.
+    pub(crate) fn set_durable(&self, end: Position) {
+        self.durable.store(end.0, Ordering::Release);
+    }
+
+    /// Where to start looking for `offset`, and the partition's bounds.
+    pub(crate) fn place(&self, partition: PartitionId, offset: Offset) -> Option<Place> {
+        let index = self.index.read();
+        let track = index.get(partition)?;
+        let at = track.entry_for(offset).map(|entry| entry.position);
+        Some(Place {
+            at,
+            start: track.start,
+            end: track.end,
+        })
+    }
+
+    /// The commit at `at`, or the next one if a file was sealed there.
+    pub(crate) fn load(
+        &self,
+        at: Position,
+        source: Source,
+        ahead: usize,
+    ) -> Result<Option<Commit>, ReadError> {
+        if let Some(commit) = self.tail.read().get(at) {
+            return Ok(Some(commit.clone()));
+        }
+        if let Some(commit) = self.cold.lock().get(at) {
+            return Ok(Some(commit.clone()));
+        }
+        match source {
+            Source::CacheOnly => Ok(None),
+            Source::Disk => self.read_from_disk(at, ahead).map(Some),
+        }
+    }
+
+    fn read_from_disk(&self, asked: Position, ahead: usize) -> Result<Commit, ReadError> {
+        let mut at = asked;
+        loop {
+            let chunk = self.read_chunk(at, ahead)?;
+            let mut found = self.whole_commits(at, &chunk);
+            let first = match found.next() {
+                Some(first) if first.is_seal() => {
+                    at = Position(
+                        self.geometry.start_of(self.geometry.file_of(at) + 1).0 + FILE_HEADER,
+                    );
+                    continue;
+                }
+                Some(first) => first,
+                None => return Err(self.damaged(at)),
+            };
+            let mut cold = self.cold.lock();
+            cold.put(asked, first.clone());
+            for commit in found.filter(|commit| !commit.is_seal()) {
+                cold.put(commit.position, commit);
+            }
+            return Ok(first);
+        }
+    }
+
+    /// Reads at least the commit at `at`, and about `ahead` bytes if there are as many.
+    fn read_chunk(&self, at: Position, ahead: usize) -> Result<Bytes, ReadError> {
+        let (number, byte) = (self.geometry.file_of(at), self.geometry.byte_of(at));
+        let file = self
+            .files
+            .read()
+            .get(&number)
+            .cloned()
+            .ok_or(ReadError::Dropped(at))?;
+        let durable_here = self
+            .durable_end()
+            .0
+            .saturating_sub(self.geometry.start_of(number).0);
+        // A sealed file may be read to its end: the seal lies behind the last commit.
+        let end = match durable_here > self.geometry.file_size {
+            true => self.geometry.file_size,
+            false => durable_here,
+        };
+        let room = usize::try_from(end.saturating_sub(byte)).unwrap_or(usize::MAX);
+        if room < COMMIT_HEADER {
+            return Err(self.damaged(at));
+        }
+        let path = journal_path(&self.journal_dir, number);
+        let mut bytes = vec![0; ahead.clamp(COMMIT_HEADER, room)];
+        file.read_at(byte, &mut bytes).at("read", &path)?;
+        if let Head::Commit { length } = head(&bytes, at, self.journal_id) {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            if length > room {
+                return Err(self.damaged(at));
+            }
+            let have = bytes.len();
+            if length > have {
+                bytes.resize(length, 0);
+                file.read_at(byte + have as u64, &mut bytes[have..])
+                    .at("read", &path)?;
+            }
+        }
+        Ok(bytes.into())
+    }
+
+    /// The commits in `chunk`, which was read at `at`, as far as they are whole.
+    fn whole_commits<'a>(
+        &'a self,
+        mut at: Position,
+        chunk: &'a Bytes,
+    ) -> impl Iterator<Item = Commit> + 'a {
+        let mut done = 0;
+        std::iter::from_fn(move || {
+            let Head::Commit { length } = head(&chunk[done..], at, self.journal_id) else {
+                return None;
+            };
+            let end = done.checked_add(usize::try_from(length).ok()?)?;
+            let bytes = chunk.get(done..end).filter(|bytes| is_whole(bytes))?;
+            let commit = Commit::new(at, chunk.slice_ref(bytes));
+            (done, at) = (end, commit.end);
+            Some(commit)
+        })
+    }
+
+    /// What to say of a place without a whole commit. If its file was dropped meanwhile, the
+    /// bytes are another file's by now.
+    pub(crate) fn damaged(&self, position: Position) -> ReadError {
+        let number = self.geometry.file_of(position);
+        if !self.files.read().contains_key(&number) {
+            return ReadError::Dropped(position);
+        }
+        ReadError::Corrupt {
+            file: journal_path(&self.journal_dir, number),
+            position,
+            byte: self.geometry.byte_of(position),
+        }
+    }
+}
+
+/// An answer of the index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Unknown only if the partition holds nothing.
+    pub(crate) at: Option<Position>,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+}

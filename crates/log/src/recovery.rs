@@ -1,0 +1,601 @@
+//! Opening a journal: which files there are, where the log ends, and what it says.
+//!
+//! Only one commit is ever unsynced, so at most the last one can be torn. The first place without
+//! a whole commit is therefore the end of the log, unless a whole commit follows anywhere: then
+//! something that was durable is damaged, and the journal refuses to open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::commit::Commit;
+use crate::disk::{At, Disk, DiskError};
+use crate::file_header::{BadFileHeader, FILE_HEADER, FILE_VERSION, FileHeader};
+use crate::frame::{BadFrame, FrameRef};
+use crate::index::Index;
+use crate::index_export::{self, IndexError};
+use crate::journal::{Journal, JournalOptions, journal_dir};
+use crate::position::{Geometry, Position};
+use crate::reader::{CacheBudgets, LogReader};
+use crate::scan::{Scan, Scanned};
+use crate::supply::{JournalFile, PAGE, Stock, Supply, SupplyError, SupplyOptions, journal_path};
+
+const FIRST_FILE: u64 = 1;
+const FILE_SIZE_MAX: u64 = 2 << 30;
+
+/// The snapshot that recovery builds on.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayFrom<'a> {
+    /// The snapshot holds the state after everything before this position.
+    pub position: Position,
+    /// What [`LogReader::export_index`] gave for the snapshot.
+    pub index: &'a [u8],
+}
+
+/// Why a journal cannot be opened. Nothing was changed on the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The disk failed, or a file is missing or cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Something that was durable is damaged or missing.
+    #[error(
+        "journal file {} is damaged at position {position} (byte {byte}): {detail}; nothing was \
+         dropped; run `forebay check` to see all damage, then restore the file from a copy",
+        file.display()
+    )]
+    Corrupt {
+        /// The damaged or missing file.
+        file: PathBuf,
+        /// The damaged place in the journal.
+        position: Position,
+        /// The damaged place in the file.
+        byte: u64,
+        /// What is wrong there.
+        detail: String,
+    },
+    /// A later version of the program wrote it.
+    #[error(
+        "{what} in journal file {} has version {found}, this program reads version {supported}: \
+         use the program that wrote it or a later one",
+        file.display()
+    )]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// Which part of the format.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The version this program knows.
+        supported: u32,
+    },
+    /// A file of another data directory lies among the journal's.
+    #[error(
+        "journal file {} belongs to another data directory (journal id {found:016x}, expected \
+         {expected:016x})",
+        file.display()
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// The journal id in the file.
+        found: u64,
+        /// The id of this data directory.
+        expected: u64,
+    },
+    /// The index in the snapshot cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// [`JournalOptions::file_size`] is out of bounds.
+    #[error("a journal file size of {0} bytes is not a multiple of 4096 between 4096 and 2 GiB")]
+    FileSize(u64),
+    /// There is no room for the first journal file.
+    #[error(
+        "no room for a journal file of {file_size} bytes in {} (and {min_free_bytes} bytes to \
+         stay free)",
+        dir.display()
+    )]
+    NoSpace {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// Bytes a journal file takes.
+        file_size: u64,
+        /// Bytes that must stay free.
+        min_free_bytes: u64,
+    },
+}
+
+impl Journal {
+    /// Opens the journal of a data directory, or begins one if there is none.
+    ///
+    /// Every frame from `from` on, or from the beginning, is handed to `replay` with the position
+    /// of its commit, in order. A torn last commit is cut, with a warning. `journal_id` is the
+    /// data directory's own number: files with another one are refused.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        data_dir: &Path,
+        options: &JournalOptions,
+        journal_id: u64,
+        from: Option<ReplayFrom<'_>>,
+        replay: &mut dyn FnMut(Position, FrameRef<'_>),
+    ) -> Result<(Self, Arc<LogReader>), RecoverError> {
+        let dir = journal_dir(data_dir);
+        disk.create_dir(&dir).at("create", &dir)?;
+        let files = Files::find(&*disk, &dir, options, journal_id)?;
+        let index = from.map_or(Ok(Index::default()), |from| {
+            index_export::decode(from.index)
+        })?;
+        let recovery = Recovery {
+            files,
+            journal_id,
+            dir,
+        };
+        let start = recovery.start(from.map(|from| from.position), index.published)?;
+        let budgets = CacheBudgets {
+            tail: options.cache_bytes,
+            cold: options.cold_cache_bytes,
+        };
+        let geometry = recovery.files.geometry;
+        let reader = Arc::new(LogReader::new(
+            geometry,
+            journal_id,
+            &recovery.dir,
+            index,
+            budgets,
+        ));
+        for file in &recovery.files.journal {
+            reader.add_file(file.number, Arc::clone(&file.file));
+        }
+        let replay_from = from.map_or(Position(0), |from| from.position);
+        let end = match start {
+            Some(start) => Some(recovery.replay(start, replay_from, &reader, replay)?),
+            None => None,
+        };
+        recovery.finish(disk, options, reader, end)
+    }
+}
+
+/// The files of a journal directory.
+struct Files {
+    geometry: Geometry,
+    /// By number, without gaps.
+    journal: Vec<JournalFile>,
+    spares: Vec<PathBuf>,
+    unfinished: Vec<PathBuf>,
+}
+
+impl Files {
+    fn find(
+        disk: &dyn Disk,
+        dir: &Path,
+        options: &JournalOptions,
+        journal_id: u64,
+    ) -> Result<Self, RecoverError> {
+        let size = options.file_size;
+        if size == 0 || !size.is_multiple_of(PAGE as u64) || size > FILE_SIZE_MAX {
+            return Err(RecoverError::FileSize(size));
+        }
+        let geometry = Geometry { file_size: size };
+        let mut files = Self {
+            geometry,
+            journal: Vec::new(),
+            spares: Vec::new(),
+            unfinished: Vec::new(),
+        };
+        for name in disk.list(dir).at("list", dir)? {
+            let path = dir.join(&name);
+            match name
+                .split_once('.')
+                .map(|(number, kind)| (parse_number(number), kind))
+            {
+                Some((Some(number), "journal")) => {
+                    let file = disk.open(&path).at("open", &path)?;
+                    files.journal.push(JournalFile { number, path, file });
+                }
+                Some((Some(_), "spare")) => files.spares.push(path),
+                Some((Some(_), "new")) => files.unfinished.push(path),
+                _ => {}
+            }
+        }
+        files.journal.sort_by_key(|file| file.number);
+        files.check_headers(journal_id)?;
+        Ok(files)
+    }
+
+    fn check_headers(&mut self, journal_id: u64) -> Result<(), RecoverError> {
+        let mut expected = None;
+        for file in &self.journal {
+            let header = read_header(file, self.geometry)?;
+            if header.journal_id != journal_id {
+                return Err(RecoverError::Foreign {
+                    file: file.path.clone(),
+                    found: header.journal_id,
+                    expected: journal_id,
+                });
+            }
+            if expected.is_none() && header.file_size >= PAGE as u64 {
+                self.geometry.file_size = header.file_size;
+            }
+            let size = file.file.size().at("measure", &file.path)?;
+            let file_size = self.geometry.file_size;
+            let wrong = if header.number != file.number {
+                Some(format!("its header has the number {:016x}", header.number))
+            } else if header.file_size != file_size || size != file_size {
+                Some(format!("it is {size} bytes long instead of {file_size}"))
+            } else {
+                None
+            };
+            if let Some(detail) = wrong {
+                return Err(corrupt(
+                    file.path.clone(),
+                    self.geometry,
+                    file.number,
+                    0,
+                    detail,
+                ));
+            }
+            let missing = expected.filter(|expected| *expected != file.number);
+            if let Some(missing) = missing {
+                let path = file.path.with_file_name(format!("{missing:016x}.journal"));
+                let detail = "it is missing, but later ones are there".to_owned();
+                return Err(corrupt(path, self.geometry, missing, 0, detail));
+            }
+            expected = Some(file.number + 1);
+        }
+        Ok(())
+    }
+}
+
+fn read_header(file: &JournalFile, geometry: Geometry) -> Result<FileHeader, RecoverError> {
+    let mut bytes = [0; FILE_HEADER as usize];
+    file.file.read_at(0, &mut bytes).at("read", &file.path)?;
+    let detail = match FileHeader::decode(&bytes) {
+        Ok(header) => return Ok(header),
+        Err(BadFileHeader::Version(found)) => {
+            return Err(RecoverError::Version {
+                file: file.path.clone(),
+                what: "the header",
+                found,
+                supported: FILE_VERSION,
+            });
+        }
+        Err(BadFileHeader::NotAJournalFile) => "it does not begin like a journal file",
+        Err(BadFileHeader::Checksum) => "the checksum of its header is wrong",
+    };
+    Err(corrupt(
+        file.path.clone(),
+        geometry,
+        file.number,
+        0,
+        detail.to_owned(),
+    ))
+}
+
+/// The number in a file name: 16 hexadecimal digits.
+fn parse_number(digits: &str) -> Option<u64> {
+    let plain = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    plain
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+        .filter(|number| *number < 1 << 32)
+}
+
+fn corrupt(
+    file: PathBuf,
+    geometry: Geometry,
+    number: u64,
+    byte: u64,
+    detail: String,
+) -> RecoverError {
+    RecoverError::Corrupt {
+        file,
+        position: geometry.position(number, byte),
+        byte,
+        detail,
+    }
+}
+
+/// Where the log ends.
+struct LogEnd {
+    file: JournalFile,
+    at: u64,
+}
+
+struct Recovery {
+    files: Files,
+    journal_id: u64,
+    dir: PathBuf,
+}
+
+impl Recovery {
+    /// Where to start reading; `None` if there is no journal yet.
+    fn start(
+        &self,
+        from: Option<Position>,
+        published: Position,
+    ) -> Result<Option<Position>, RecoverError> {
+        let geometry = self.files.geometry;
+        let wanted = match from {
+            Some(from) => from.min(published),
+            None if self.files.journal.is_empty() => return Ok(None),
+            None => geometry.position(FIRST_FILE, FILE_HEADER),
+        };
+        let number = geometry.file_of(wanted);
+        if self.files.journal.iter().any(|file| file.number == number) {
+            return Ok(Some(wanted));
+        }
+        let detail = match from {
+            Some(_) => "it is missing, but the snapshot builds on it",
+            None => "it is missing, and there is no snapshot to build on",
+        };
+        let (path, byte) = (journal_path(&self.dir, number), geometry.byte_of(wanted));
+        Err(corrupt(path, geometry, number, byte, detail.to_owned()))
+    }
+
+    /// Reads everything from `start` on into the reader, hands what lies at `replay_from` or
+    /// later to `replay`, and finds the end.
+    fn replay(
+        &self,
+        start: Position,
+        replay_from: Position,
+        reader: &LogReader,
+        replay: &mut dyn FnMut(Position, FrameRef<'_>),
+    ) -> Result<LogEnd, RecoverError> {
+        let geometry = self.files.geometry;
+        let mut at = geometry.byte_of(start).max(FILE_HEADER);
+        let mut after = start;
+        let first = geometry.file_of(start);
+        reader.set_durable(start);
+        for (place, file) in self.files.journal.iter().enumerate() {
+            if file.number < first {
+                continue;
+            }
+            let mut scan = Scan::new(&*file.file, file.number, geometry, self.journal_id);
+            loop {
+                match scan.at(at).at("read", &file.path)? {
+                    Scanned::Commit(commit) => {
+                        let end = commit.end;
+                        self.take_in(file, commit, (after, replay_from), reader, replay)?;
+                        at = geometry.byte_of(end);
+                        after = end;
+                    }
+                    Scanned::Seal if place + 1 < self.files.journal.len() => break,
+                    Scanned::Seal => {
+                        let next = file.number + 1;
+                        let detail = "it is missing, but the file before it was sealed";
+                        let path = journal_path(&self.dir, next);
+                        return Err(corrupt(path, geometry, next, 0, detail.to_owned()));
+                    }
+                    Scanned::Version(found) => {
+                        return Err(RecoverError::Version {
+                            file: file.path.clone(),
+                            what: "a commit",
+                            found: u32::from(found),
+                            supported: u32::from(crate::commit::COMMIT_VERSION),
+                        });
+                    }
+                    Scanned::Nothing { begun } => {
+                        self.check_nothing_follows(place, at)?;
+                        let end = geometry.position(file.number, at);
+                        self.check_reaches(file, end, replay_from.max(reader.published()))?;
+                        cut(&mut scan, file, at, begun)?;
+                        file.file.sync_data().at("sync", &file.path)?;
+                        return Ok(LogEnd {
+                            file: file.clone(),
+                            at,
+                        });
+                    }
+                }
+            }
+            at = FILE_HEADER;
+        }
+        // The loop ends at the last file's end at the latest, and `start` saw to a first file.
+        let detail = "the snapshot builds on it, but it is not there".to_owned();
+        Err(corrupt(
+            journal_path(&self.dir, first),
+            geometry,
+            first,
+            at,
+            detail,
+        ))
+    }
+
+    fn take_in(
+        &self,
+        file: &JournalFile,
+        commit: Commit,
+        (after, replay_from): (Position, Position),
+        reader: &LogReader,
+        replay: &mut dyn FnMut(Position, FrameRef<'_>),
+    ) -> Result<(), RecoverError> {
+        let bad = |error: BadFrame| {
+            let detail = format!("its checksum is right, but it holds {error}");
+            let byte = self.files.geometry.byte_of(commit.position);
+            corrupt(
+                file.path.clone(),
+                self.files.geometry,
+                file.number,
+                byte,
+                detail,
+            )
+        };
+        let touches = commit.touches().map_err(bad)?;
+        if commit.position >= replay_from {
+            for frame in commit.frames() {
+                replay(commit.position, frame.map_err(bad)?);
+            }
+        }
+        let held = commit.bytes.len();
+        reader.publish(after, commit, held, &touches);
+        Ok(())
+    }
+
+    /// Refuses if a whole commit lies behind byte `at` of a file, or in a later file.
+    fn check_nothing_follows(&self, place: usize, at: u64) -> Result<(), RecoverError> {
+        let geometry = self.files.geometry;
+        let damaged = &self.files.journal[place];
+        let mut from = at;
+        for file in &self.files.journal[place..] {
+            let mut scan = Scan::new(&*file.file, file.number, geometry, self.journal_id);
+            if let Some(byte) = scan.find_commit(from).at("read", &file.path)? {
+                let follows = geometry.position(file.number, byte);
+                let detail = format!("there is no whole commit, but one follows at {follows}");
+                let path = damaged.path.clone();
+                return Err(corrupt(path, geometry, damaged.number, at, detail));
+            }
+            from = FILE_HEADER;
+        }
+        Ok(())
+    }
+
+    /// Refuses if the log ends before what the snapshot builds on.
+    fn check_reaches(
+        &self,
+        file: &JournalFile,
+        end: Position,
+        needed: Position,
+    ) -> Result<(), RecoverError> {
+        if end >= needed {
+            return Ok(());
+        }
+        let byte = self.files.geometry.byte_of(end);
+        let detail = format!("the log ends there, but the snapshot builds on it up to {needed}");
+        Err(corrupt(
+            file.path.clone(),
+            self.files.geometry,
+            file.number,
+            byte,
+            detail,
+        ))
+    }
+
+    /// Puts the writer where the log ends, or begins the first file.
+    fn finish(
+        self,
+        disk: Arc<dyn Disk>,
+        options: &JournalOptions,
+        reader: Arc<LogReader>,
+        end: Option<LogEnd>,
+    ) -> Result<(Journal, Arc<LogReader>), RecoverError> {
+        let Files {
+            geometry,
+            journal,
+            spares,
+            unfinished,
+        } = self.files;
+        for path in &unfinished {
+            disk.remove(path).at("remove", path)?;
+        }
+        let mut stock = Stock {
+            next: FIRST_FILE,
+            ..Stock::default()
+        };
+        for path in spares {
+            let size = disk
+                .open(&path)
+                .and_then(|file| file.size())
+                .at("measure", &path)?;
+            if size == geometry.file_size && stock.spares.len() < options.spare_files {
+                stock.spares.push(path);
+            } else {
+                disk.remove(&path).at("remove", &path)?;
+            }
+        }
+        let oldest = journal.first().map_or(FIRST_FILE, |file| file.number);
+        if let Some(end) = &end {
+            let mut later = journal
+                .into_iter()
+                .filter(|file| file.number > end.file.number);
+            stock.ready = later.next();
+            stock.next = stock
+                .ready
+                .as_ref()
+                .map_or(end.file.number, |file| file.number)
+                + 1;
+            for file in later {
+                // Nothing was ever written to it: at most one file is made ahead.
+                reader.remove_file(file.number);
+                disk.remove(&file.path).at("remove", &file.path)?;
+            }
+        }
+        disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        let supply = Supply::new(
+            disk,
+            self.dir.clone(),
+            geometry,
+            self.journal_id,
+            SupplyOptions {
+                min_free_bytes: options.min_free_bytes,
+                spare_files: options.spare_files,
+            },
+            stock,
+        );
+        let LogEnd { file, at } = match end {
+            Some(end) => end,
+            None => LogEnd {
+                file: first_file(&supply, &self.dir, options)?,
+                at: FILE_HEADER,
+            },
+        };
+        reader.add_file(file.number, Arc::clone(&file.file));
+        reader.set_durable(geometry.position(file.number, at));
+        let journal = Journal {
+            reader: Arc::clone(&reader),
+            supply: Arc::new(supply),
+            geometry,
+            journal_id: self.journal_id,
+            retain_bytes: options.retain_bytes,
+            current: file,
+            at,
+            oldest,
+            stopped: None,
+        };
+        Ok((journal, reader))
+    }
+}
+
+fn first_file(
+    supply: &Supply,
+    dir: &Path,
+    options: &JournalOptions,
+) -> Result<JournalFile, RecoverError> {
+    supply.take().map_err(|error| match error {
+        SupplyError::NoSpace => RecoverError::NoSpace {
+            dir: dir.to_owned(),
+            file_size: options.file_size,
+            min_free_bytes: options.min_free_bytes,
+        },
+        SupplyError::Broken(error) => RecoverError::Disk(DiskError {
+            action: error.action,
+            path: error.path.clone(),
+            source: std::io::Error::new(error.source.kind(), error.source.to_string()),
+        }),
+    })
+}
+
+/// Removes what is left of a torn commit at byte `at`, so that it is told of once.
+fn cut(
+    scan: &mut Scan<'_>,
+    file: &JournalFile,
+    at: u64,
+    begun: Option<u64>,
+) -> Result<(), DiskError> {
+    let remains = scan.page_remains(at).at("read", &file.path)?;
+    if begun.is_none() && remains == 0 {
+        return Ok(());
+    }
+    let position = scan.geometry.position(scan.number, at);
+    let bytes = begun.unwrap_or(remains);
+    tracing::warn!(
+        file = %file.path.display(),
+        %position,
+        byte = at,
+        bytes,
+        "cut a torn commit from the end of the journal; it had not been acknowledged"
+    );
+    let end = (at + bytes)
+        .next_multiple_of(PAGE as u64)
+        .min(scan.geometry.file_size);
+    let zeros = vec![0; usize::try_from(end - at).unwrap_or(0)];
+    file.file.write_at(at, &zeros).at("write", &file.path)
+}

@@ -1,0 +1,8 @@
+//! The promises of the log, each told as a story on a simulated disk, and a few on a real one.
+
+#![expect(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod reading;
+mod recovery;
+mod space;
+mod world;
