@@ -1,0 +1,4 @@
+//! The AMQP front end from outside.
+
+mod bad_input;
+mod routing;

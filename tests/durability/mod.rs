@@ -1,0 +1,8 @@
+//! What was acknowledged is there afterwards; what is damaged is never served.
+
+mod damage;
+mod disk_full;
+mod kill;
+mod ledger;
+mod load;
+mod start_and_stop;

@@ -1,0 +1,4 @@
+//! The Kafka front end from outside.
+
+mod bad_input;
+mod groups;

@@ -1,0 +1,5 @@
+//! Large numbers of queues and messages.
+
+mod backlog;
+mod queues;
+mod restart;

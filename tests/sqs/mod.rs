@@ -1,0 +1,4 @@
+//! The SQS front end from outside.
+
+mod bad_input;
+mod waiting;
