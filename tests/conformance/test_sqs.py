@@ -1,0 +1,204 @@
+"""The SQS API as boto3 uses it. boto3 checks every MD5 and parses every error itself."""
+
+import json
+import threading
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+
+def refused(call, code, **arguments):
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    assert caught.value.response["Error"]["Code"] == code
+    return caught.value
+
+
+def receive(sqs, queue, **arguments):
+    return sqs.receive_message(QueueUrl=queue, **{"WaitTimeSeconds": 10, **arguments}).get("Messages", [])
+
+
+def test_queues_are_made_found_listed_and_deleted(sqs, topic):
+    url = sqs.create_queue(QueueName=topic)["QueueUrl"]
+    assert sqs.create_queue(QueueName=topic)["QueueUrl"] == url
+    assert sqs.get_queue_url(QueueName=topic)["QueueUrl"] == url
+    assert sqs.list_queues(QueueNamePrefix=topic)["QueueUrls"] == [url]
+    sqs.delete_queue(QueueUrl=url)
+    refused(sqs.get_queue_url, "AWS.SimpleQueueService.NonExistentQueue", QueueName=topic)
+    assert "QueueUrls" not in sqs.list_queues(QueueNamePrefix=topic)
+
+
+def test_a_long_list_comes_in_pages(sqs, topic):
+    names = [f"{topic}-{n}" for n in range(7)]
+    urls = [sqs.create_queue(QueueName=name)["QueueUrl"] for name in names]
+    pages = sqs.get_paginator("list_queues").paginate(
+        QueueNamePrefix=topic, PaginationConfig={"PageSize": 3}
+    )
+    pages = [page["QueueUrls"] for page in pages]
+    assert sorted(url for page in pages for url in page) == sorted(urls)
+    assert all(len(page) <= 3 for page in pages)
+
+
+def test_attributes_are_kept_and_echoed(sqs, topic):
+    attributes = {"VisibilityTimeout": "45", "DelaySeconds": "0", "MessageRetentionPeriod": "3600"}
+    url = sqs.create_queue(QueueName=topic, Attributes=attributes)["QueueUrl"]
+    got = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert attributes.items() <= got.items()
+    assert got["QueueArn"].endswith(f":{topic}")
+    assert got["ApproximateNumberOfMessages"] == "0"
+    assert abs(int(got["CreatedTimestamp"]) - time.time()) < 600
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "7"})
+    got = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    assert got == {"VisibilityTimeout": "7"}
+    refused(
+        sqs.create_queue, "QueueAlreadyExists", QueueName=topic, Attributes={"VisibilityTimeout": "9"}
+    )
+    refused(
+        sqs.set_queue_attributes,
+        "InvalidAttributeValue",
+        QueueUrl=url,
+        Attributes={"VisibilityTimeout": "43201"},
+    )
+    refused(
+        sqs.get_queue_attributes, "InvalidAttributeName", QueueUrl=url, AttributeNames=["Nonsense"]
+    )
+
+
+def test_counts_follow_a_message_through_its_life(sqs, queue):
+    def counts():
+        names = ["", "NotVisible", "Delayed"]
+        names = [f"ApproximateNumberOfMessages{name}" for name in names]
+        got = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return [int(got[name]) for name in names]
+
+    sqs.send_message(QueueUrl=queue, MessageBody="now")
+    sqs.send_message(QueueUrl=queue, MessageBody="later", DelaySeconds=900)
+    assert counts() == [1, 0, 1]
+    [message] = receive(sqs, queue, MaxNumberOfMessages=10)
+    assert counts() == [0, 1, 1]
+    sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    assert counts() == [0, 0, 1]
+
+
+def test_a_delayed_message_comes_when_its_time_has_come(sqs, queue):
+    sent = time.monotonic()
+    sqs.send_message(QueueUrl=queue, MessageBody="patience", DelaySeconds=1)
+    assert receive(sqs, queue, WaitTimeSeconds=0) == []
+    assert [message["Body"] for message in receive(sqs, queue)] == ["patience"]
+    assert time.monotonic() - sent >= 0.9, "not before its time"
+
+
+def test_a_long_poll_wakes_when_a_message_comes(forebay, sqs, queue):
+    got = []
+    poll = threading.Thread(target=lambda: got.extend(receive(forebay.sqs(), queue, WaitTimeSeconds=20)))
+    begun = time.monotonic()
+    poll.start()
+    sqs.send_message(QueueUrl=queue, MessageBody="wake up")
+    poll.join(30)
+    assert [message["Body"] for message in got] == ["wake up"]
+    assert time.monotonic() - begun < 15
+
+
+def test_an_empty_long_poll_waits_and_comes_back_empty(sqs, queue):
+    begun = time.monotonic()
+    answer = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1)
+    assert "Messages" not in answer
+    assert time.monotonic() - begun >= 0.9
+
+
+def test_visibility_hides_returns_and_extends(sqs, queue):
+    sqs.send_message(QueueUrl=queue, MessageBody="work")
+    [first] = receive(sqs, queue, VisibilityTimeout=1)
+    assert receive(sqs, queue, WaitTimeSeconds=0) == []
+    [second] = receive(sqs, queue, AttributeNames=["All"])
+    assert second["MessageId"] == first["MessageId"]
+    assert second["Attributes"]["ApproximateReceiveCount"] == "2"
+    sqs.change_message_visibility(
+        QueueUrl=queue, ReceiptHandle=second["ReceiptHandle"], VisibilityTimeout=0
+    )
+    [third] = receive(sqs, queue)
+    sqs.delete_message(QueueUrl=queue, ReceiptHandle=third["ReceiptHandle"])
+    assert receive(sqs, queue, WaitTimeSeconds=0) == []
+
+
+def test_batches(sqs, queue):
+    entries = [{"Id": str(n), "MessageBody": f"message {n}"} for n in range(10)]
+    sent = sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+    assert [entry["Id"] for entry in sent["Successful"]] == [str(n) for n in range(10)]
+    got = []
+    while len(got) < 10:
+        got += receive(sqs, queue, MaxNumberOfMessages=10)
+    assert [message["Body"] for message in got] == [f"message {n}" for n in range(10)]
+    entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(got)]
+    changed = sqs.change_message_visibility_batch(
+        QueueUrl=queue, Entries=[{**entry, "VisibilityTimeout": 60} for entry in entries]
+    )
+    assert len(changed["Successful"]) == 10
+    deleted = sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
+    assert len(deleted["Successful"]) == 10
+    assert receive(sqs, queue, WaitTimeSeconds=0) == []
+
+
+def test_redrive_moves_a_message_that_was_received_too_often(sqs, topic, queue):
+    graveyard = sqs.create_queue(QueueName=f"{topic}-dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=graveyard, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "2"})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+    echoed = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])["Attributes"]
+    assert json.loads(echoed["RedrivePolicy"])["deadLetterTargetArn"] == arn
+    sent = sqs.send_message(QueueUrl=queue, MessageBody="poison")
+    for _ in range(2):
+        [message] = receive(sqs, queue, VisibilityTimeout=0)
+    assert receive(sqs, queue, WaitTimeSeconds=0) == []
+    [message] = receive(sqs, graveyard, AttributeNames=["All"])
+    assert (message["MessageId"], message["Body"]) == (sent["MessageId"], "poison")
+    assert message["Attributes"]["DeadLetterQueueSourceArn"].endswith(f":{topic}")
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+
+
+def test_message_attributes_are_filtered(sqs, queue):
+    attributes = {
+        "app.name": {"DataType": "String", "StringValue": "shop"},
+        "app.version": {"DataType": "Number", "StringValue": "7"},
+        "blob": {"DataType": "Binary", "BinaryValue": b"\xff\x00"},
+    }
+    sqs.send_message(QueueUrl=queue, MessageBody="b", MessageAttributes=attributes)
+    for wanted, names in [
+        (["All"], {"app.name", "app.version", "blob"}),
+        (["app.*"], {"app.name", "app.version"}),
+        (["blob"], {"blob"}),
+        ([], set()),
+    ]:
+        [message] = receive(sqs, queue, VisibilityTimeout=0, MessageAttributeNames=wanted)
+        got = message.get("MessageAttributes", {})
+        assert got == {name: attributes[name] for name in names}
+
+
+def test_errors_have_their_codes(sqs, queue):
+    gone = queue + "-gone"
+    refused(sqs.send_message, "AWS.SimpleQueueService.NonExistentQueue", QueueUrl=gone, MessageBody="b")
+    refused(sqs.delete_message, "ReceiptHandleIsInvalid", QueueUrl=queue, ReceiptHandle="nonsense")
+    refused(sqs.send_message, "InvalidParameterValue", QueueUrl=queue, MessageBody="x" * 1_048_577)
+    refused(sqs.send_message, "InvalidMessageContents", QueueUrl=queue, MessageBody="\x02")
+    refused(sqs.receive_message, "InvalidParameterValue", QueueUrl=queue, MaxNumberOfMessages=11)
+    refused(
+        sqs.send_message_batch,
+        "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+        QueueUrl=queue,
+        Entries=[{"Id": str(n), "MessageBody": "b"} for n in range(11)],
+    )
+    failure = refused(
+        sqs.send_message_batch,
+        "AWS.SimpleQueueService.EmptyBatchRequest",
+        QueueUrl=queue,
+        Entries=[],
+    )
+    assert failure.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_the_largest_message(sqs, queue):
+    body = "x" * 1_048_576
+    sqs.send_message(QueueUrl=queue, MessageBody=body)
+    [message] = receive(sqs, queue)
+    assert message["Body"] == body
