@@ -18,7 +18,10 @@ fn journal(data_dir: &Path) -> (PathBuf, u64) {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if std::fs::read(&path).unwrap().starts_with(b"FOREBAYJ") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "journal")
+            {
                 files.push(path);
             }
         }

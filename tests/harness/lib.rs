@@ -6,6 +6,7 @@
 
 pub mod amqp;
 pub mod amqp_wire;
+pub mod backlog;
 pub mod kafka;
 pub mod kafka_wire;
 pub mod letter;

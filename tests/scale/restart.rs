@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use forebay_tests::backlog::fill;
 use forebay_tests::{Forebay, Start, kafka, sqs};
-use rdkafka::producer::FutureRecord;
 
 use crate::alone;
 
@@ -29,28 +29,17 @@ async fn a_killed_broker_is_back_in_two_seconds() {
         .run()
         .await;
     sqs::create(&sqs::client(forebay.sqs()), "deep").await;
-    let producer = kafka::producer(forebay.kafka());
-    let body = vec![b'.'; 1_000];
-    let mut written = 0;
-    while written < wanted {
-        let sending = (0..2_000).map(|_| {
-            let record = FutureRecord::<[u8], [u8]>::to("deep").payload(&body);
-            producer.send(record, Duration::from_secs(60))
-        });
-        for sent in futures_util::future::join_all(sending).await {
-            sent.expect("an acknowledged record");
-            written += body.len();
-        }
-    }
+    let count = wanted as u64 / 1_000;
+    fill(forebay.kafka(), "deep", count, 1_000).await;
     let forebay = forebay.kill_and_restart().await;
     println!(
         "{} MiB of journal: every listener open {:?} after the start",
-        written >> 20,
+        wanted >> 20,
         forebay.started_in()
     );
     assert!(forebay.started_in() < LIMIT, "{:?}", forebay.started_in());
     assert_eq!(
         kafka::record_count(forebay.kafka(), "deep").await,
-        (written / body.len()) as i64
+        count.cast_signed()
     );
 }
