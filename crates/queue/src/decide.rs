@@ -133,7 +133,7 @@ impl QueueView {
         outcome: Outcome,
         now: Timestamp,
     ) -> (Vec<QueueEvent>, Vec<Held>) {
-        let mut offsets = Vec::with_capacity(receipts.len());
+        let mut offsets = Gathered::default();
         let mut answers = Vec::with_capacity(receipts.len());
         let mut last: Option<(Span, Found)> = None;
         for receipt in receipts {
@@ -151,10 +151,10 @@ impl QueueView {
             }
             answers.push(held);
         }
-        if offsets.is_empty() {
+        let ranges = offsets.into_ranges();
+        if ranges.is_empty() {
             return (Vec::new(), answers);
         }
-        let ranges = ranges_of(offsets);
         let events = match outcome {
             Outcome::Ack => vec![QueueEvent::Settled { ranges }],
             Outcome::Release { delay_ms, count } => {
@@ -310,13 +310,40 @@ fn joined(spans: impl IntoIterator<Item = Span>) -> Vec<OffsetRange> {
     ranges
 }
 
-fn ranges_of(mut offsets: Vec<Offset>) -> Vec<OffsetRange> {
-    if !offsets.is_sorted() {
-        offsets.sort_unstable();
+/// Offsets as ranges. Those that come in order, as most do, are joined as they come.
+#[derive(Default)]
+struct Gathered {
+    ranges: Vec<OffsetRange>,
+    unordered: bool,
+}
+
+impl Gathered {
+    fn push(&mut self, offset: Offset) {
+        if let Some(last) = self.ranges.last_mut()
+            && offset <= last.end()
+        {
+            if offset == last.end() && last.count < u32::MAX {
+                last.count += 1;
+                return;
+            }
+            self.unordered = true;
+        }
+        self.ranges.push(OffsetRange::one(offset));
     }
-    offsets.dedup();
-    joined(offsets.into_iter().map(|offset| Span {
-        first: offset,
-        last: offset,
-    }))
+
+    fn into_ranges(mut self) -> Vec<OffsetRange> {
+        if !self.unordered {
+            return self.ranges;
+        }
+        self.ranges.sort_unstable();
+        let mut free = 0;
+        joined(self.ranges.iter().filter_map(|range| {
+            let first = range.first.max(free);
+            free = free.max(range.end());
+            (first < range.end()).then(|| Span {
+                first,
+                last: range.end() - 1,
+            })
+        }))
+    }
 }
