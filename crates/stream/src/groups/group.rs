@@ -405,9 +405,14 @@ impl Group {
     /// The way of assignment most members prefer among those all can follow; by name if several
     /// are equal. `None` if there is none.
     pub(super) fn vote(&self) -> Option<String> {
+        let any = self.members.values().next()?;
+        let candidates: Vec<&str> = any
+            .protocols()
+            .filter(|name| self.all_support(name))
+            .collect();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            let choice = member.protocols().find(|name| self.all_support(name))?;
+            let choice = member.protocols().find(|name| candidates.contains(name))?;
             *votes.entry(choice).or_default() += 1;
         }
         let most = votes.values().max().copied()?;
