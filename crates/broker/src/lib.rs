@@ -1,1 +1,31 @@
-//! TODO
+//! The shard and the only door to it.
+//!
+//! A [`Broker`] is what every front end holds. Commands go in as plain data through one bounded
+//! mailbox; one thread, the shard, decides them in order, writes frames to the journal and sends
+//! replies when the commit they rest on is durable. Payload never passes through the shard's
+//! hands on the way out: the shard says *which offsets* go to whom, and the front end reads the
+//! bytes through [`Broker::records`] or [`Broker::read`].
+//!
+//! Absent from here: sockets, wire formats, every protocol's field names.
+
+mod command;
+mod directory;
+mod door;
+pub mod envelope;
+mod exchange;
+mod refusal;
+mod topic;
+
+pub use command::{
+    Command, ConsumerId, ConsumerMode, Deliveries, Durability, Event, Expectation, GroupCommand,
+    OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId, Run,
+    Settled, Subscribe, Target, TopicStats, WhenFull,
+};
+pub use directory::Directory;
+pub use door::{
+    Bounds, Broker, Cursor, Delivered, OpenError, Options, Pressure, ReadError, Running, Session,
+    SessionHandle, Stored,
+};
+pub use exchange::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};
+pub use refusal::Refusal;
+pub use topic::{DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};

@@ -1,0 +1,200 @@
+//! The catalog: which topics and exchanges there are, by name and id. Part of the shard's state;
+//! it changes only by [`Catalog::apply`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_base::{PartitionId, Timestamp, TopicId};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::routing::Router;
+use crate::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, TopicConfig, TopicInfo};
+
+/// What happened to the catalog. A frame of the journal: variants are only ever added at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum CatalogEvent {
+    TopicCreated(Arc<TopicInfo>),
+    TopicAltered { id: TopicId, config: Box<TopicConfig>, at: Timestamp },
+    TopicDeleted { id: TopicId },
+    ExchangeDeclared(Arc<ExchangeInfo>),
+    ExchangeDeleted { name: Arc<str> },
+    Bound(Binding),
+    Unbound(Binding),
+}
+
+/// What an event changed that somebody outside the catalog has to follow.
+pub(crate) enum CatalogChange {
+    TopicPut(Arc<TopicInfo>),
+    TopicRemoved(Arc<TopicInfo>),
+    ExchangePut(Arc<ExchangeInfo>),
+    ExchangeRemoved(Arc<str>),
+    None,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Catalog {
+    topics: BTreeMap<TopicId, Arc<TopicInfo>>,
+    exchanges: BTreeMap<Arc<str>, Arc<ExchangeInfo>>,
+    next_topic: u64,
+    next_partition: u64,
+    bindings: std::collections::BTreeSet<Binding>,
+    #[serde(skip)]
+    names: HashMap<Arc<str>, TopicId>,
+    #[serde(skip)]
+    router: Router,
+}
+
+/// The exchanges that every broker has from its first start, besides the default exchange.
+const BUILT_IN: [(&str, ExchangeKind); 3] = [
+    ("amq.direct", ExchangeKind::Direct),
+    ("amq.fanout", ExchangeKind::Fanout),
+    ("amq.topic", ExchangeKind::Topic),
+];
+
+impl Catalog {
+    /// A catalog with nothing but the exchanges every broker has.
+    pub(crate) fn new() -> Self {
+        let mut catalog = Self::default();
+        for (name, kind) in BUILT_IN {
+            let config = ExchangeConfig {
+                kind,
+                durable: true,
+                auto_delete: false,
+                internal: false,
+                labels: BTreeMap::new(),
+            };
+            let info = ExchangeInfo { name: name.into(), config };
+            catalog.apply(&CatalogEvent::ExchangeDeclared(Arc::new(info)));
+        }
+        catalog
+    }
+
+    /// Rebuilds what a snapshot leaves out because it follows from the rest.
+    pub(crate) fn index(&mut self) {
+        self.names = self.topics.values().map(|topic| (topic.name.clone(), topic.id)).collect();
+        self.router = Router::default();
+        for exchange in self.exchanges.values() {
+            self.router.declare(exchange.name.clone(), exchange.config.kind);
+        }
+        for binding in &self.bindings {
+            self.router.bind(binding);
+        }
+    }
+
+    pub(crate) fn is_reserved(name: &str) -> bool {
+        name.is_empty() || BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
+    }
+
+    pub(crate) fn topic(&self, id: TopicId) -> Option<&Arc<TopicInfo>> {
+        self.topics.get(&id)
+    }
+
+    pub(crate) fn topic_named(&self, name: &str) -> Option<&Arc<TopicInfo>> {
+        self.topics.get(self.names.get(name)?)
+    }
+
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<TopicInfo>> {
+        self.topics.values()
+    }
+
+    pub(crate) fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub(crate) fn exchange(&self, name: &str) -> Option<&Arc<ExchangeInfo>> {
+        self.exchanges.get(name)
+    }
+
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Arc<ExchangeInfo>> {
+        self.exchanges.values()
+    }
+
+    pub(crate) fn has_binding(&self, binding: &Binding) -> bool {
+        self.bindings.contains(binding)
+    }
+
+    /// The bindings that leave an exchange.
+    pub(crate) fn bindings_from<'a>(&'a self, exchange: &'a str) -> impl Iterator<Item = &'a Binding> {
+        self.bindings.iter().filter(move |binding| &*binding.exchange == exchange)
+    }
+
+    /// The bindings that lead to a destination.
+    pub(crate) fn bindings_to<'a>(
+        &'a self,
+        destination: &'a Destination,
+    ) -> impl Iterator<Item = &'a Binding> {
+        self.bindings.iter().filter(move |binding| binding.destination == *destination)
+    }
+
+    /// The topics a message goes to, each once. The default exchange routes by topic name.
+    pub(crate) fn route(&self, exchange: &str, routing_key: &str, into: &mut Vec<TopicId>) {
+        if exchange.is_empty() {
+            into.extend(self.names.get(routing_key));
+            return;
+        }
+        self.router.route(exchange, routing_key, &mut |name| {
+            if let Some(id) = self.names.get(name)
+                && !into.contains(id)
+            {
+                into.push(*id);
+            }
+        });
+    }
+
+    /// The identity the next topic gets, and the partitions it is made of.
+    pub(crate) fn allocate(&self, partitions: u32) -> (TopicId, Vec<PartitionId>) {
+        let first = self.next_partition;
+        let ids = (first..first + u64::from(partitions)).map(PartitionId).collect();
+        (TopicId(self.next_topic), ids)
+    }
+
+    pub(crate) fn apply(&mut self, event: &CatalogEvent) -> CatalogChange {
+        match event {
+            CatalogEvent::TopicCreated(topic) => {
+                self.next_topic = self.next_topic.max(topic.id.0 + 1);
+                let last = topic.partitions.iter().map(|partition| partition.0 + 1).max();
+                self.next_partition = self.next_partition.max(last.unwrap_or(0));
+                self.names.insert(topic.name.clone(), topic.id);
+                self.topics.insert(topic.id, topic.clone());
+                CatalogChange::TopicPut(topic.clone())
+            }
+            CatalogEvent::TopicAltered { id, config, at } => {
+                let Some(topic) = self.topics.get_mut(id) else { return CatalogChange::None };
+                let altered =
+                    TopicInfo { config: (**config).clone(), modified: *at, ..(**topic).clone() };
+                *topic = Arc::new(altered);
+                CatalogChange::TopicPut(topic.clone())
+            }
+            CatalogEvent::TopicDeleted { id } => {
+                let Some(topic) = self.topics.remove(id) else { return CatalogChange::None };
+                self.names.remove(&topic.name);
+                CatalogChange::TopicRemoved(topic)
+            }
+            CatalogEvent::ExchangeDeclared(exchange) => {
+                self.router.declare(exchange.name.clone(), exchange.config.kind);
+                self.exchanges.insert(exchange.name.clone(), exchange.clone());
+                CatalogChange::ExchangePut(exchange.clone())
+            }
+            CatalogEvent::ExchangeDeleted { name } => {
+                self.router.remove(name);
+                match self.exchanges.remove(name) {
+                    Some(exchange) => CatalogChange::ExchangeRemoved(exchange.name.clone()),
+                    None => CatalogChange::None,
+                }
+            }
+            CatalogEvent::Bound(binding) => {
+                if self.bindings.insert(binding.clone()) {
+                    self.router.bind(binding);
+                }
+                CatalogChange::None
+            }
+            CatalogEvent::Unbound(binding) => {
+                if self.bindings.remove(binding) {
+                    self.router.unbind(binding);
+                }
+                CatalogChange::None
+            }
+        }
+    }
+}

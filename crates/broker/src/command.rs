@@ -1,0 +1,422 @@
+//! What can be asked of the shard, and what it answers: plain data, no closures, no borrows.
+
+use std::sync::Arc;
+
+use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
+use forebay_record::Batch;
+use forebay_stream::{Committed, GroupReply, JoinRequest, LeaveRequest, SyncRequest};
+
+use crate::{Binding, ExchangeConfig, ExchangeInfo, Refusal, TopicConfig, TopicInfo};
+
+/// Names one command of one session; the reply carries it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Names a standing consumer within its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConsumerId(pub u64);
+
+/// Everything a front end can ask.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Append messages. Replies [`Reply::Published`].
+    Publish(Publish),
+    /// Make a topic. Replies [`Reply::Topic`], or [`Refusal::TopicExists`] with the one there is.
+    CreateTopic {
+        /// Its name.
+        name: Arc<str>,
+        /// Its policy.
+        config: TopicConfig,
+    },
+    /// Replace a topic's policy (not its partition count). Replies [`Reply::Topic`].
+    AlterTopic {
+        /// Which.
+        topic: TopicId,
+        /// The whole new policy.
+        config: TopicConfig,
+    },
+    /// Delete a topic, its records and its bindings. Replies [`Reply::Count`]: the ready messages
+    /// that went with it.
+    DeleteTopic {
+        /// Which.
+        topic: TopicId,
+        /// Only under these conditions.
+        only_if: Expectation,
+    },
+    /// Declare an exchange. Replies [`Reply::Exchange`], or [`Refusal::ExchangeExists`].
+    DeclareExchange {
+        /// Its name.
+        name: Arc<str>,
+        /// Its declaration.
+        config: ExchangeConfig,
+    },
+    /// Delete an exchange and its bindings. Replies [`Reply::Done`].
+    DeleteExchange {
+        /// Its name.
+        name: Arc<str>,
+        /// Refuse with [`Refusal::InUse`] while it has bindings.
+        if_unused: bool,
+    },
+    /// Add a binding; one that exists is left as it is. Replies [`Reply::Done`].
+    Bind(Binding),
+    /// Remove a binding; one that does not exist is no error. Replies [`Reply::Done`].
+    Unbind(Binding),
+    /// Take messages as work, once. Replies [`Reply::Deliveries`], empty if there were none in
+    /// time.
+    Receive(Receive),
+    /// Become a standing consumer. Replies [`Reply::Done`]; deliveries follow as
+    /// [`Event::Delivery`].
+    Subscribe(Subscribe),
+    /// Allow a standing consumer further deliveries. No reply.
+    Credit {
+        /// Which consumer of the sending session.
+        consumer: ConsumerId,
+        /// How many more.
+        add: u32,
+    },
+    /// End a standing consumer; what it holds stays leased to the session. Replies
+    /// [`Reply::Done`] after its last delivery event.
+    Unsubscribe {
+        /// Which consumer of the sending session.
+        consumer: ConsumerId,
+    },
+    /// End deliveries. Replies [`Reply::Settled`] when that is durable.
+    Settle {
+        /// Which.
+        receipts: Vec<Receipt>,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Settle all ready and delayed messages of a topic. Replies [`Reply::Count`].
+    Purge {
+        /// Which topic.
+        topic: TopicId,
+        /// Also those in flight.
+        leased: bool,
+    },
+    /// Measure a topic. Replies [`Reply::Stats`].
+    Stats {
+        /// Which topic.
+        topic: TopicId,
+    },
+    /// Wait until one of the partitions has a durable record at or after the offset given for it.
+    /// Replies [`Reply::Done`] then, or when the time is over.
+    Watch {
+        /// What to watch.
+        partitions: Vec<(PartitionId, Offset)>,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A new idempotent producer id, never given before. Replies [`Reply::Producer`].
+    AllocateProducer,
+    /// Membership of a consumer group. Replies [`Reply::Group`].
+    Group(GroupCommand),
+    /// Keep a group's offsets. Replies [`Reply::Done`] when durable.
+    CommitOffsets(OffsetCommit),
+    /// A group's committed offsets. Replies [`Reply::Offsets`].
+    FetchOffsets {
+        /// The group.
+        group: Arc<str>,
+        /// For these partitions only; all it has if `None`.
+        partitions: Option<Vec<PartitionId>>,
+    },
+}
+
+/// Membership of a classic consumer group.
+#[derive(Clone, Debug)]
+pub enum GroupCommand {
+    /// Join or rejoin; answered when the rebalance is complete.
+    Join(JoinRequest),
+    /// Deliver or await the assignment.
+    Sync(SyncRequest),
+    /// Still alive.
+    Heartbeat {
+        /// The group.
+        group: Arc<str>,
+        /// The member.
+        member: Arc<str>,
+        /// Its static identity.
+        instance: Option<Arc<str>>,
+        /// The generation it believes in.
+        generation: i32,
+    },
+    /// Leave.
+    Leave(LeaveRequest),
+}
+
+/// Offsets to keep for a group.
+#[derive(Clone, Debug)]
+pub struct OffsetCommit {
+    /// The group.
+    pub group: Arc<str>,
+    /// The member, empty for a consumer outside group membership.
+    pub member: Arc<str>,
+    /// Its static identity.
+    pub instance: Option<Arc<str>>,
+    /// The generation it believes in; -1 outside group membership.
+    pub generation: i32,
+    /// What to keep. Partitions that do not exist must be left out.
+    pub entries: Vec<(PartitionId, Committed)>,
+}
+
+/// Messages to append. Messages of one command are appended in order, in one commit.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// What to append, where.
+    pub messages: Vec<Outgoing>,
+    /// When to reply.
+    pub durability: Durability,
+    /// What to do when the disk is full.
+    pub when_full: WhenFull,
+}
+
+/// One record batch on its way in. A batch of many records costs little more than one of one.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Where to.
+    pub target: Target,
+    /// The records. Its base offset is assigned here.
+    pub batch: Batch,
+    /// Hash of the records' common key: chooses the partition of a topic that has several. Without
+    /// it partitions take turns.
+    pub key_hash: Option<u32>,
+    /// Not to be handed out as work before this time; overrides the topic's own delay.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Where a message is published to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One partition.
+    Partition(PartitionId),
+    /// A topic; the broker chooses the partition.
+    Topic(TopicId),
+    /// An exchange, which routes to any number of topics, none included.
+    Exchange {
+        /// Its name; empty for the default exchange.
+        exchange: Arc<str>,
+        /// The routing key.
+        routing_key: Arc<str>,
+    },
+}
+
+/// When a publish is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After the sync.
+    Synced,
+    /// At once, when the message has its place: it is lost if the machine or the program stops
+    /// before the next sync.
+    Written,
+}
+
+/// What a publish does while the disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Refuse with [`Refusal::StorageFull`].
+    Refuse,
+    /// Wait, in order, until space returns.
+    Wait,
+}
+
+/// Where a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// How many topics took it; 0 if no binding wanted it.
+    pub routed: u32,
+    /// The first partition it went to. Meaningless if `routed` is 0.
+    pub partition: PartitionId,
+    /// The offset of its first record there.
+    pub base_offset: Offset,
+}
+
+/// Credit with a deadline.
+#[derive(Clone, Debug)]
+pub struct Receive {
+    /// From which topic.
+    pub topic: TopicId,
+    /// At most so many, at least 1.
+    pub max: u32,
+    /// Wait until then for the first; `None` answers at once.
+    pub until: Option<Timestamp>,
+    /// How the messages are held.
+    pub mode: ConsumerMode,
+}
+
+/// How deliveries are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumerMode {
+    /// Leased for so many milliseconds, whatever happens to the session; 0 makes them ready again
+    /// at once.
+    LeaseMs(u64),
+    /// Leased until settled or the session ends.
+    UntilSessionEnds,
+    /// Settled by being delivered: at most once.
+    Settled,
+}
+
+/// A standing consumer.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// Of which topic.
+    pub topic: TopicId,
+    /// Its id, chosen by the session, not in use there.
+    pub consumer: ConsumerId,
+    /// How many deliveries it is ready to take now.
+    pub credit: u32,
+    /// How they are held.
+    pub mode: ConsumerMode,
+    /// No other consumer beside it.
+    pub exclusive: bool,
+}
+
+/// Messages handed out, by runs of neighbouring offsets. Read them with
+/// [`crate::Broker::records`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deliveries {
+    /// The topic.
+    pub topic: TopicId,
+    /// What was handed out.
+    pub runs: Vec<Run>,
+}
+
+impl Deliveries {
+    /// How many messages.
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(|run| run.range.count as usize).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+}
+
+/// Neighbouring messages of one partition handed out together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The offsets.
+    pub range: OffsetRange,
+    /// 1 at the first delivery, one more at each further.
+    pub attempt: u32,
+}
+
+/// Names one delivery of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The message.
+    pub offset: Offset,
+    /// Which delivery of it.
+    pub attempt: u32,
+}
+
+/// How a delivery ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done for ever.
+    Ack,
+    /// Back to the queue.
+    Release {
+        /// Not again before so many milliseconds.
+        delay_ms: u64,
+        /// Whether the delivery counts as one.
+        count: bool,
+    },
+    /// Hold it so many milliseconds from now.
+    Extend {
+        /// Milliseconds from now.
+        ms: u64,
+    },
+    /// To the topic's dead-letter target.
+    DeadLetter,
+}
+
+/// What became of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was held under this receipt, and the outcome took effect.
+    Held,
+    /// Its lease had run out and nobody has it: an ack still settles it, nothing else takes effect.
+    Expired,
+    /// It has been handed out again since; nothing changed.
+    Stale,
+    /// It is settled already, or never existed.
+    Gone,
+}
+
+/// Conditions of a deletion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expectation {
+    /// Refuse with [`Refusal::InUse`] while the topic has standing consumers.
+    pub unused: bool,
+    /// Refuse with [`Refusal::NotEmpty`] while it has ready messages.
+    pub empty: bool,
+}
+
+/// Measures of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicStats {
+    /// Messages ready to be handed out.
+    pub ready: u64,
+    /// Messages in flight.
+    pub leased: u64,
+    /// Messages that wait for their time.
+    pub delayed: u64,
+    /// Standing consumers.
+    pub consumers: u32,
+}
+
+/// What the shard answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Done, with nothing to tell.
+    Done,
+    /// A topic.
+    Topic(Arc<TopicInfo>),
+    /// An exchange.
+    Exchange(Arc<ExchangeInfo>),
+    /// One result for each message, in order.
+    Published(Vec<Result<Placed, Refusal>>),
+    /// What was received.
+    Deliveries(Deliveries),
+    /// One result for each receipt, in order.
+    Settled(Vec<Settled>),
+    /// A number of messages.
+    Count(u64),
+    /// Measures.
+    Stats(TopicStats),
+    /// A producer id.
+    Producer(i64),
+    /// What the group says.
+    Group(GroupReply),
+    /// Committed offsets. Partitions without one are left out.
+    Offsets(Vec<(PartitionId, Committed)>),
+}
+
+/// What the shard tells a session.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The answer to a command that was sent with [`crate::SessionHandle::submit`].
+    Reply {
+        /// Which command.
+        request: RequestId,
+        /// The answer.
+        result: Result<Reply, Refusal>,
+    },
+    /// Messages for a standing consumer.
+    Delivery {
+        /// Which consumer.
+        consumer: ConsumerId,
+        /// What.
+        deliveries: Deliveries,
+    },
+    /// The consumer's topic is gone, and so is the consumer.
+    ConsumerCancelled {
+        /// Which consumer.
+        consumer: ConsumerId,
+    },
+}

@@ -1,0 +1,99 @@
+//! The topics and exchanges as they durably are, for reading without asking the shard.
+
+use std::sync::Arc;
+
+use forebay_base::{PartitionId, TopicId};
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+
+use crate::{ExchangeInfo, TopicInfo};
+
+/// A shared view of the catalog. It shows only what is durable, and a session that got the reply
+/// to a change finds the change here.
+#[derive(Debug, Default)]
+pub struct Directory {
+    tables: RwLock<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    by_name: std::collections::BTreeMap<Arc<str>, Arc<TopicInfo>>,
+    by_id: HashMap<TopicId, Arc<TopicInfo>>,
+    by_partition: HashMap<PartitionId, TopicId>,
+    exchanges: HashMap<Arc<str>, Arc<ExchangeInfo>>,
+}
+
+impl Directory {
+    /// The topic of that name.
+    pub fn topic(&self, name: &str) -> Option<Arc<TopicInfo>> {
+        self.tables.read().by_name.get(name).cloned()
+    }
+
+    /// The topic of that id.
+    pub fn topic_by_id(&self, id: TopicId) -> Option<Arc<TopicInfo>> {
+        self.tables.read().by_id.get(&id).cloned()
+    }
+
+    /// The topic a partition belongs to.
+    pub fn topic_of(&self, partition: PartitionId) -> Option<Arc<TopicInfo>> {
+        let tables = self.tables.read();
+        let id = tables.by_partition.get(&partition)?;
+        tables.by_id.get(id).cloned()
+    }
+
+    /// Up to `limit` topics whose names start with `prefix`, in order of name, after the name
+    /// `after` if one is given.
+    pub fn topics(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<TopicInfo>> {
+        use std::ops::Bound;
+        let tables = self.tables.read();
+        let from = match after {
+            Some(name) if name >= prefix => Bound::Excluded(name),
+            _ => Bound::Included(prefix),
+        };
+        tables
+            .by_name
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .take(limit)
+            .map(|(_, topic)| topic.clone())
+            .collect()
+    }
+
+    /// How many topics there are.
+    pub fn topic_count(&self) -> usize {
+        self.tables.read().by_id.len()
+    }
+
+    /// The exchange of that name.
+    pub fn exchange(&self, name: &str) -> Option<Arc<ExchangeInfo>> {
+        self.tables.read().exchanges.get(name).cloned()
+    }
+
+    pub(crate) fn put_topic(&self, topic: Arc<TopicInfo>) {
+        let mut tables = self.tables.write();
+        for partition in &topic.partitions {
+            tables.by_partition.insert(*partition, topic.id);
+        }
+        tables.by_name.insert(topic.name.clone(), topic.clone());
+        tables.by_id.insert(topic.id, topic);
+    }
+
+    pub(crate) fn remove_topic(&self, id: TopicId) {
+        let mut tables = self.tables.write();
+        let Some(topic) = tables.by_id.remove(&id) else { return };
+        for partition in &topic.partitions {
+            tables.by_partition.remove(partition);
+        }
+        if tables.by_name.get(&topic.name).is_some_and(|named| named.id == id) {
+            tables.by_name.remove(&topic.name);
+        }
+    }
+
+    pub(crate) fn put_exchange(&self, exchange: Arc<ExchangeInfo>) {
+        self.tables.write().exchanges.insert(exchange.name.clone(), exchange);
+    }
+
+    pub(crate) fn remove_exchange(&self, name: &str) {
+        self.tables.write().exchanges.remove(name);
+    }
+}

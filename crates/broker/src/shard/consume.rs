@@ -1,0 +1,510 @@
+//! Receiving and settling: credit in, deliveries out, outcomes back.
+
+use std::collections::VecDeque;
+
+use forebay_base::{Offset, OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_queue::{Attempted, Depth, Held, Limits, QueueEvent};
+use hashbrown::HashMap;
+
+use super::dead_letter::DeadLetterReason;
+use super::{Output, ReplyTo, Shard, Urgency};
+use crate::frame::StateFrame;
+use crate::{
+    ConsumerId, ConsumerMode, Deliveries, Event, Outcome, Receipt, Receive, Refusal, Reply,
+    RequestId, Run, Settled, Subscribe, TopicStats,
+};
+
+/// Who waits for a topic's messages.
+#[derive(Default)]
+pub(super) struct Consumers {
+    /// Those with credit, in the order they are served.
+    ring: VecDeque<Claimant>,
+    standing: HashMap<(SessionId, ConsumerId), Standing>,
+    exclusive: bool,
+    /// Which partition is asked first next time.
+    turn: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claimant {
+    Once(RequestId),
+    Standing(SessionId, ConsumerId),
+}
+
+struct Standing {
+    credit: u32,
+    mode: ConsumerMode,
+    in_ring: bool,
+}
+
+/// A request that waits.
+pub(super) struct Waiter {
+    pub(super) to: ReplyTo,
+    pub(super) until: Timestamp,
+    pub(super) waits_for: WaitsFor,
+}
+
+pub(super) enum WaitsFor {
+    Messages(Receive),
+    Records(Vec<(PartitionId, Offset)>),
+}
+
+impl Waiter {
+    /// The answer when the time is over.
+    pub(super) fn empty_reply(&self) -> Reply {
+        match &self.waits_for {
+            WaitsFor::Messages(receive) => {
+                Reply::Deliveries(Deliveries { topic: receive.topic, runs: Vec::new() })
+            }
+            WaitsFor::Records(_) => Reply::Done,
+        }
+    }
+}
+
+impl Consumers {
+    fn is_empty(&self) -> bool {
+        self.ring.is_empty() && self.standing.is_empty()
+    }
+
+    pub(super) fn standing_count(&self) -> usize {
+        self.standing.len()
+    }
+
+    /// The standing consumers, for telling them that the topic is gone.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (SessionId, ConsumerId)> {
+        self.standing.keys().copied()
+    }
+
+    /// The requests that wait once.
+    pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
+        self.ring.iter().filter_map(|claimant| match claimant {
+            Claimant::Once(request) => Some(*request),
+            Claimant::Standing(..) => None,
+        })
+    }
+}
+
+impl Shard {
+    pub(super) fn receive(&mut self, to: ReplyTo, receive: Receive) {
+        if let Err(refusal) = self.usable(to.session, receive.topic) {
+            return self.reply(to, Err(refusal));
+        }
+        let topic = receive.topic;
+        if self.consumers.get(&topic).is_some_and(|consumers| consumers.exclusive) {
+            return self.reply_now(to, Err(Refusal::ConsumerExclusive));
+        }
+        self.check_exhausted(topic);
+        let others_first =
+            self.consumers.get(&topic).is_some_and(|consumers| !consumers.ring.is_empty());
+        if !others_first {
+            let runs = self.take(topic, receive.max, receive.mode, to.session);
+            if !runs.is_empty() {
+                return self.hand_over_once(to, receive, runs);
+            }
+        }
+        let until = receive.until.unwrap_or(self.now);
+        if until <= self.now {
+            let none = Deliveries { topic, runs: Vec::new() };
+            return self.reply_now(to, Ok(Reply::Deliveries(none)));
+        }
+        self.consumers.entry(topic).or_default().ring.push_back(Claimant::Once(to.request));
+        self.timers.add_request(until, to.request);
+        let waits_for = WaitsFor::Messages(receive);
+        self.waiters.insert(to.request, Waiter { to, until, waits_for });
+    }
+
+    pub(super) fn subscribe(&mut self, to: ReplyTo, subscribe: Subscribe) {
+        if let Err(refusal) = self.usable(to.session, subscribe.topic) {
+            return self.reply(to, Err(refusal));
+        }
+        let consumers = self.consumers.entry(subscribe.topic).or_default();
+        let key = (to.session, subscribe.consumer);
+        let taken = consumers.exclusive
+            || (subscribe.exclusive && !consumers.standing.is_empty())
+            || consumers.standing.contains_key(&key);
+        if taken {
+            return self.reply_now(to, Err(Refusal::ConsumerExclusive));
+        }
+        consumers.exclusive = subscribe.exclusive;
+        let standing = Standing {
+            credit: subscribe.credit,
+            mode: subscribe.mode,
+            in_ring: subscribe.credit > 0,
+        };
+        if standing.in_ring {
+            consumers.ring.push_back(Claimant::Standing(to.session, subscribe.consumer));
+        }
+        consumers.standing.insert(key, standing);
+        let session = self.sessions.entry(to.session).or_default();
+        session.consumers.insert(subscribe.consumer, subscribe.topic);
+        self.dirty.push(subscribe.topic);
+        self.done(to);
+    }
+
+    pub(super) fn credit(&mut self, session: SessionId, consumer: ConsumerId, add: u32) {
+        let known = self.sessions.get(&session).and_then(|known| known.consumers.get(&consumer));
+        let Some(&topic) = known else { return };
+        let Some(consumers) = self.consumers.get_mut(&topic) else { return };
+        let Some(standing) = consumers.standing.get_mut(&(session, consumer)) else { return };
+        standing.credit = standing.credit.saturating_add(add);
+        if standing.credit > 0 && !standing.in_ring {
+            standing.in_ring = true;
+            consumers.ring.push_back(Claimant::Standing(session, consumer));
+            self.dirty.push(topic);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, to: ReplyTo, consumer: ConsumerId) {
+        let session = self.sessions.get_mut(&to.session);
+        if let Some(topic) = session.and_then(|session| session.consumers.remove(&consumer)) {
+            self.remove_consumer(topic, to.session, consumer);
+        }
+        self.done(to);
+    }
+
+    /// Takes a consumer out; the topic goes with its last one if it was declared so.
+    pub(super) fn remove_consumer(
+        &mut self,
+        topic: TopicId,
+        session: SessionId,
+        consumer: ConsumerId,
+    ) {
+        let Some(consumers) = self.consumers.get_mut(&topic) else { return };
+        if consumers.standing.remove(&(session, consumer)).is_none() {
+            return;
+        }
+        consumers.ring.retain(|claimant| *claimant != Claimant::Standing(session, consumer));
+        let last = consumers.standing.is_empty();
+        consumers.exclusive &= !last;
+        if consumers.is_empty() {
+            self.consumers.remove(&topic);
+        }
+        let ends = self.state.catalog.topic(topic).is_some_and(|t| t.config.lifetime.auto_delete);
+        if last && ends {
+            self.remove_topic(topic);
+        }
+    }
+
+    /// Gives up a waiting request.
+    pub(super) fn end_waiter(&mut self, request: RequestId) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&request)?;
+        self.timers.remove_request(waiter.until, request);
+        match &waiter.waits_for {
+            WaitsFor::Messages(receive) => {
+                if let Some(consumers) = self.consumers.get_mut(&receive.topic) {
+                    consumers.ring.retain(|claimant| *claimant != Claimant::Once(request));
+                    if consumers.is_empty() {
+                        self.consumers.remove(&receive.topic);
+                    }
+                }
+            }
+            WaitsFor::Records(partitions) => self.forget_watch(request, partitions),
+        }
+        Some(waiter)
+    }
+
+    /// Hands a topic's ready messages to those who wait, in turn, until one side runs out.
+    pub(super) fn serve_topic(&mut self, topic: TopicId) {
+        self.check_exhausted(topic);
+        while let Some((claimant, want)) = self.next_claim(topic) {
+            let (mode, session) = match claimant {
+                Claimant::Once(request) => match self.waiters.get(&request) {
+                    Some(Waiter { to, waits_for: WaitsFor::Messages(receive), .. }) => {
+                        (receive.mode, to.session)
+                    }
+                    _ => {
+                        self.drop_front(topic);
+                        continue;
+                    }
+                },
+                Claimant::Standing(session, consumer) => {
+                    let consumers = self.consumers.get(&topic);
+                    match consumers.and_then(|all| all.standing.get(&(session, consumer))) {
+                        Some(standing) => (standing.mode, session),
+                        None => {
+                            self.drop_front(topic);
+                            continue;
+                        }
+                    }
+                }
+            };
+            let runs = self.take(topic, want, mode, session);
+            if runs.is_empty() {
+                break;
+            }
+            match claimant {
+                Claimant::Once(request) => {
+                    if let Some(waiter) = self.end_waiter(request)
+                        && let WaitsFor::Messages(receive) = waiter.waits_for
+                    {
+                        self.hand_over_once(waiter.to, receive, runs);
+                    }
+                }
+                Claimant::Standing(session, consumer) => {
+                    self.hand_over(topic, session, consumer, mode, runs);
+                }
+            }
+        }
+    }
+
+    /// Who is next, and how many messages it may have: its credit, but where several wait not more
+    /// than its share of what is ready.
+    fn next_claim(&self, topic: TopicId) -> Option<(Claimant, u32)> {
+        let consumers = self.consumers.get(&topic)?;
+        let claimant = *consumers.ring.front()?;
+        let credit = match claimant {
+            Claimant::Once(request) => match &self.waiters.get(&request)?.waits_for {
+                WaitsFor::Messages(receive) => receive.max,
+                WaitsFor::Records(_) => 1,
+            },
+            Claimant::Standing(session, consumer) => consumers
+                .standing
+                .get(&(session, consumer))
+                .map_or(1, |standing| standing.credit),
+        };
+        let waiting = consumers.ring.len() as u64;
+        if waiting == 1 {
+            return Some((claimant, credit));
+        }
+        let share = self.depth(topic).ready.div_ceil(waiting).max(1);
+        Some((claimant, credit.min(u32::try_from(share).unwrap_or(u32::MAX))))
+    }
+
+    fn drop_front(&mut self, topic: TopicId) {
+        if let Some(consumers) = self.consumers.get_mut(&topic) {
+            consumers.ring.pop_front();
+        }
+    }
+
+    /// Takes up to `max` ready messages of a topic and leases them, or settles them if that is how
+    /// the consumer wants them.
+    fn take(
+        &mut self,
+        topic: TopicId,
+        max: u32,
+        mode: ConsumerMode,
+        session: SessionId,
+    ) -> Vec<Run> {
+        let Some(info) = self.state.catalog.topic(topic).cloned() else { return Vec::new() };
+        let limits = self.limits(topic);
+        let first = self.consumers.get_mut(&topic).map_or(0, |consumers| {
+            consumers.turn = consumers.turn.wrapping_add(1);
+            consumers.turn
+        });
+        let count = info.partitions.len();
+        let mut left = max;
+        let mut runs = Vec::new();
+        for step in 0..count {
+            let partition = info.partitions[(first + step) % count];
+            let Some(state) = self.state.partitions.get(&partition) else { continue };
+            let Some(taken) = state.queue.take(left, &limits) else { continue };
+            left -= taken.iter().map(|run| run.range.count).sum::<u32>().min(left);
+            self.lease(partition, &taken, mode, session);
+            runs.extend(taken.iter().map(|run| Run {
+                partition,
+                range: run.range,
+                attempt: run.attempt,
+            }));
+            if left == 0 {
+                break;
+            }
+        }
+        runs
+    }
+
+    fn lease(
+        &mut self,
+        partition: PartitionId,
+        taken: &[Attempted],
+        mode: ConsumerMode,
+        session: SessionId,
+    ) {
+        let ranges: Vec<OffsetRange> = taken.iter().map(|run| run.range).collect();
+        for run in taken {
+            let count = u64::from(run.range.count);
+            self.tally.records_out += count;
+            if run.attempt > 1 {
+                self.tally.redelivered += count;
+            }
+        }
+        let (urgency, event) = match mode {
+            ConsumerMode::LeaseMs(ms) => {
+                let deadline = Some(self.now.plus_ms(ms));
+                let lessee = SessionId(0);
+                (Urgency::Lazy, QueueEvent::Delivered { ranges, lessee, deadline })
+            }
+            ConsumerMode::UntilSessionEnds => {
+                self.sessions.entry(session).or_default().partitions.insert(partition);
+                let deadline = None;
+                (Urgency::Lazy, QueueEvent::Delivered { ranges, lessee: session, deadline })
+            }
+            ConsumerMode::Settled => {
+                self.tally.settled += taken.iter().map(|run| u64::from(run.range.count)).sum::<u64>();
+                (Urgency::Now, QueueEvent::Settled { ranges })
+            }
+        };
+        self.record(urgency, &StateFrame::Queue { partition, event });
+    }
+
+    fn hand_over_once(&mut self, to: ReplyTo, receive: Receive, runs: Vec<Run>) {
+        let deliveries = Deliveries { topic: receive.topic, runs };
+        match receive.mode {
+            // At most once means that the settlement is durable before anybody sees the message.
+            ConsumerMode::Settled => self.reply(to, Ok(Reply::Deliveries(deliveries))),
+            _ => self.reply_now(to, Ok(Reply::Deliveries(deliveries))),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        topic: TopicId,
+        session: SessionId,
+        consumer: ConsumerId,
+        mode: ConsumerMode,
+        runs: Vec<Run>,
+    ) {
+        let deliveries = Deliveries { topic, runs };
+        let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
+        if let Some(consumers) = self.consumers.get_mut(&topic)
+            && let Some(standing) = consumers.standing.get_mut(&(session, consumer))
+        {
+            consumers.ring.pop_front();
+            standing.credit = standing.credit.saturating_sub(count);
+            standing.in_ring = standing.credit > 0;
+            if standing.in_ring {
+                consumers.ring.push_back(Claimant::Standing(session, consumer));
+            }
+        }
+        let event = Event::Delivery { consumer, deliveries };
+        let output = Output::Event { session, event };
+        match mode {
+            ConsumerMode::Settled => self.filling.deferred.outputs.push(output),
+            _ => self.outputs.push(output),
+        }
+    }
+
+    pub(super) fn settle(&mut self, to: ReplyTo, receipts: Vec<Receipt>, outcome: Outcome) {
+        let mut results = Vec::with_capacity(receipts.len());
+        let mut rest = receipts.as_slice();
+        while let Some(first) = rest.first() {
+            let partition = first.partition;
+            let same = rest.iter().take_while(|receipt| receipt.partition == partition).count();
+            let (here, further) = rest.split_at(same);
+            self.settle_partition(to.session, partition, here, outcome, &mut results);
+            rest = further;
+        }
+        self.reply(to, Ok(Reply::Settled(results)));
+    }
+
+    fn settle_partition(
+        &mut self,
+        session: SessionId,
+        id: PartitionId,
+        receipts: &[Receipt],
+        outcome: Outcome,
+        results: &mut Vec<Settled>,
+    ) {
+        let Some(partition) = self.state.partitions.get(&id) else {
+            results.extend(receipts.iter().map(|_| Settled::Gone));
+            return;
+        };
+        let topic = partition.topic;
+        if self.usable(session, topic).is_err() {
+            results.extend(receipts.iter().map(|_| Settled::Gone));
+            return;
+        }
+        let wanted: Vec<_> = receipts
+            .iter()
+            .map(|r| forebay_queue::Receipt { offset: r.offset, attempt: r.attempt })
+            .collect();
+        let view_outcome = match outcome {
+            Outcome::Ack => forebay_queue::Outcome::Ack,
+            Outcome::Release { delay_ms, count } => {
+                forebay_queue::Outcome::Release { delay_ms, count }
+            }
+            Outcome::Extend { ms } => forebay_queue::Outcome::Extend { ms },
+            Outcome::DeadLetter => forebay_queue::Outcome::DeadLetter,
+        };
+        let (events, held) = partition.queue.settle(&wanted, view_outcome, self.now);
+        if outcome == Outcome::DeadLetter {
+            let dead = wanted.iter().zip(&held).filter(|(_, held)| matches!(held, Held::Leased { .. }));
+            let dead = dead.map(|(receipt, _)| Attempted {
+                range: OffsetRange::one(receipt.offset),
+                attempt: receipt.attempt,
+            });
+            self.dead_letter(id, dead.collect(), DeadLetterReason::Rejected);
+        }
+        for event in events {
+            if let QueueEvent::Settled { ranges } = &event {
+                self.tally.settled += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
+            }
+            self.record(Urgency::Now, &StateFrame::Queue { partition: id, event });
+        }
+        if outcome != Outcome::Ack {
+            self.dirty.push(topic);
+        }
+        results.extend(held.into_iter().map(|held| match held {
+            Held::Leased { .. } => Settled::Held,
+            Held::Ready => Settled::Expired,
+            Held::Stale => Settled::Stale,
+            Held::Gone => Settled::Gone,
+        }));
+    }
+
+    pub(super) fn purge(&mut self, to: ReplyTo, topic: TopicId, leased: bool) {
+        let info = match self.usable(to.session, topic) {
+            Ok(info) => info,
+            Err(refusal) => return self.reply(to, Err(refusal)),
+        };
+        let before = self.depth(topic);
+        for id in &info.partitions {
+            let Some(partition) = self.state.partitions.get(id) else { continue };
+            let event = QueueEvent::Purged { below: partition.next, leased };
+            self.record(Urgency::Now, &StateFrame::Queue { partition: *id, event });
+        }
+        self.reply(to, Ok(Reply::Count(before.ready)));
+    }
+
+    pub(super) fn stats(&mut self, to: ReplyTo, topic: TopicId) {
+        if self.state.catalog.topic(topic).is_none() {
+            return self.reply(to, Err(Refusal::NoSuchTopic));
+        }
+        let depth = self.depth(topic);
+        let consumers = self.consumers.get(&topic).map_or(0, Consumers::standing_count);
+        let stats = TopicStats {
+            ready: depth.ready,
+            leased: depth.leased,
+            delayed: depth.delayed,
+            consumers: u32::try_from(consumers).unwrap_or(u32::MAX),
+        };
+        self.reply_now(to, Ok(Reply::Stats(stats)));
+    }
+
+    pub(super) fn depth(&self, topic: TopicId) -> Depth {
+        let mut sum = Depth::default();
+        let Some(topic) = self.state.catalog.topic(topic) else { return sum };
+        for id in &topic.partitions {
+            let Some(partition) = self.state.partitions.get(id) else { continue };
+            let depth = partition.queue.depth();
+            sum.ready += depth.ready;
+            sum.leased += depth.leased;
+            sum.delayed += depth.delayed;
+        }
+        sum
+    }
+
+    /// How often messages may be handed out. While the dead-letter topic does not exist they stay
+    /// where they are and are handed out further.
+    pub(super) fn limits(&self, topic: TopicId) -> Limits {
+        let max_deliveries = self.state.catalog.topic(topic).and_then(|topic| {
+            let exists = match &topic.config.dead_letter {
+                Some(crate::DeadLetterTarget::Topic(name)) => {
+                    self.state.catalog.topic_named(name).is_some()
+                }
+                _ => true,
+            };
+            topic.config.max_deliveries.filter(|_| exists)
+        });
+        Limits { max_deliveries, ..Limits::default() }
+    }
+}

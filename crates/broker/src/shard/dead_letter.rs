@@ -1,0 +1,183 @@
+//! Dead letters: from the decision that a message goes to the commit that moves it.
+//!
+//! The shard has no payload at hand, so moving takes two steps. The decision puts the message
+//! aside with a delay that never ends. Whoever runs the shard reads its record, adds the reason
+//! and comes back with [`Shard::deliver_dead_letter`], which settles the message and appends its
+//! copies in one commit. A crash in between leaves it aside, and a restart takes it up again; no
+//! crash can lose or double it.
+
+use std::sync::Arc;
+
+use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
+use forebay_queue::{Attempted, Held, QueueEvent, Receipt};
+use forebay_record::Batch;
+
+use super::{Output, Shard, Urgency};
+use crate::frame::StateFrame;
+use crate::{DeadLetterTarget, TopicInfo};
+
+/// Why a message became a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeadLetterReason {
+    MaxDeliveries,
+    Rejected,
+}
+
+impl DeadLetterReason {
+    /// The word the record's header says.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::MaxDeliveries => "max-deliveries",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Messages put aside, whose records are wanted.
+#[derive(Debug)]
+pub(crate) struct DeadLetterJob {
+    pub(crate) topic: Arc<TopicInfo>,
+    pub(crate) partition: PartitionId,
+    pub(crate) messages: Vec<Attempted>,
+    pub(crate) reason: DeadLetterReason,
+    pub(crate) at: Timestamp,
+}
+
+/// A message whose record could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Undeliverable;
+
+/// Messages looked through in one step, at most.
+const AT_ONCE: usize = 256;
+
+impl Shard {
+    /// Puts aside messages that were handed out too often.
+    pub(super) fn check_exhausted(&mut self, topic: TopicId) {
+        let limits = self.limits(topic);
+        if limits.max_deliveries.is_none() {
+            return;
+        }
+        let Some(info) = self.state.catalog.topic(topic).cloned() else { return };
+        for id in &info.partitions {
+            loop {
+                let Some(partition) = self.state.partitions.get(id) else { break };
+                let exhausted = partition.queue.exhausted(&limits, AT_ONCE);
+                if exhausted.is_empty() {
+                    break;
+                }
+                self.dead_letter(*id, exhausted, DeadLetterReason::MaxDeliveries);
+            }
+        }
+    }
+
+    /// Sends messages off to the dead-letter target, or settles them if there is none.
+    pub(super) fn dead_letter(
+        &mut self,
+        partition: PartitionId,
+        messages: Vec<Attempted>,
+        reason: DeadLetterReason,
+    ) {
+        let Some(topic) = self.state.partitions.get(&partition).map(|known| known.topic) else {
+            return;
+        };
+        let Some(topic) = self.state.catalog.topic(topic).cloned() else { return };
+        if messages.is_empty() {
+            return;
+        }
+        let ranges: Vec<OffsetRange> = messages.iter().map(|message| message.range).collect();
+        if topic.config.dead_letter.is_none() {
+            let event = QueueEvent::Settled { ranges };
+            return self.record(Urgency::Now, &StateFrame::Queue { partition, event });
+        }
+        let aside = Timestamp::MAX;
+        for range in &ranges {
+            // A message that is ready is delayed, one that is leased is released with a delay.
+            let event = QueueEvent::Delayed { range: *range, until: aside };
+            self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
+        }
+        let event = QueueEvent::Released { ranges, until: Some(aside), count: true };
+        self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
+        let job = DeadLetterJob { topic, partition, messages, reason, at: self.now };
+        self.outputs.push(Output::DeadLetter(job));
+    }
+
+    /// The record of a message that was put aside, ready to be appended to its target; or the
+    /// news that it cannot be read, which settles it.
+    pub(crate) fn deliver_dead_letter(
+        &mut self,
+        now: Timestamp,
+        partition: PartitionId,
+        message: Attempted,
+        copy: Result<(Batch, Arc<str>), Undeliverable>,
+    ) {
+        self.now = now;
+        let offset = message.range.first;
+        let Some(state) = self.state.partitions.get(&partition) else { return };
+        let receipt = Receipt { offset, attempt: message.attempt };
+        if state.queue.check(receipt) != Held::Ready {
+            return;
+        }
+        let source = state.topic;
+        let target = self.state.catalog.topic(source).and_then(|t| t.config.dead_letter.clone());
+        if let Ok((batch, routing_key)) = copy {
+            let mut topics = Vec::new();
+            match &target {
+                None => {}
+                Some(DeadLetterTarget::Topic(name)) => {
+                    let Some(target) = self.state.catalog.topic_named(name) else {
+                        return self.keep(partition, offset, source);
+                    };
+                    topics.push(target.id);
+                }
+                Some(DeadLetterTarget::Exchange { exchange, routing_key: key }) => {
+                    let key = key.as_deref().unwrap_or(&routing_key);
+                    self.state.catalog.route(exchange, key, &mut topics);
+                }
+            }
+            let mut entries = Vec::with_capacity(topics.len());
+            for topic in topics {
+                entries.extend(self.choose(topic, None));
+            }
+            if !entries.is_empty() {
+                self.append(&entries, &batch, None);
+            }
+        }
+        self.tally.dead_lettered += 1;
+        let event = QueueEvent::Settled { ranges: vec![OffsetRange::one(offset)] };
+        self.record(Urgency::Now, &StateFrame::Queue { partition, event });
+    }
+
+    /// The dead-letter topic has gone meanwhile: the message stays, ready again.
+    fn keep(&mut self, partition: PartitionId, offset: Offset, topic: TopicId) {
+        let ranges = vec![OffsetRange::one(offset)];
+        let event = QueueEvent::Released { ranges, until: None, count: true };
+        self.record(Urgency::Now, &StateFrame::Queue { partition, event });
+        self.dirty.push(topic);
+    }
+
+    /// After a restart: sends off again what was put aside.
+    pub(super) fn resume_dead_letters(&mut self) {
+        let mut jobs = Vec::new();
+        for (id, partition) in &self.state.partitions {
+            let messages = partition.queue.delayed_until(Timestamp::MAX);
+            let Some(topic) = self.state.catalog.topic(partition.topic) else { continue };
+            if messages.is_empty() {
+                continue;
+            }
+            let most = topic.config.max_deliveries.unwrap_or(u32::MAX);
+            let (exhausted, rejected): (Vec<_>, Vec<_>) =
+                messages.into_iter().partition(|message| message.attempt >= most);
+            for (messages, reason) in [
+                (exhausted, DeadLetterReason::MaxDeliveries),
+                (rejected, DeadLetterReason::Rejected),
+            ] {
+                if !messages.is_empty() {
+                    let (topic, partition) = (topic.clone(), *id);
+                    jobs.push(DeadLetterJob { topic, partition, messages, reason, at: self.now });
+                }
+            }
+        }
+        jobs.sort_by_key(|job| job.partition);
+        self.outputs.extend(jobs.into_iter().map(Output::DeadLetter));
+    }
+}

@@ -1,0 +1,331 @@
+//! The shard: one state, one journal, one thread; here the part without the thread.
+//!
+//! [`Shard`] does no I/O and reads no clock. Commands go in by [`Shard::submit`], passing time by
+//! [`Shard::tick`], and the fact that a commit is durable by [`Shard::committed`]; commits for the
+//! journal come out by [`Shard::take_commit`], everything else by [`Shard::outputs`]. A reply
+//! leaves only when what it rests on is durable, and so does a refusal.
+
+mod consume;
+mod dead_letter;
+mod exchanges;
+mod publish;
+mod sessions;
+mod streams;
+mod timers;
+mod topics;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_log::CommitBuilder;
+use forebay_stream::Groups;
+use hashbrown::HashMap;
+
+pub(crate) use dead_letter::{DeadLetterJob, DeadLetterReason, Undeliverable};
+
+use crate::catalog::CatalogChange;
+use crate::frame::StateFrame;
+use crate::state::ShardState;
+use crate::{Command, Event, ExchangeInfo, Publish, Refusal, Reply, RequestId, TopicInfo};
+use consume::{Consumers, Waiter};
+use sessions::SessionState;
+use timers::Timers;
+
+/// A commit grows to this size before the shard stops taking commands until the journal is free,
+/// bytes.
+pub(crate) const COMMIT_BYTES: usize = 1 << 20;
+
+/// Who asked, and under which number. Number 0 asks for no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReplyTo {
+    pub(crate) session: SessionId,
+    pub(crate) request: RequestId,
+}
+
+/// What the shard wants done by whoever runs it, in this order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Reply { to: ReplyTo, result: Result<Reply, Refusal> },
+    Event { session: SessionId, event: Event },
+    TopicPut(Arc<TopicInfo>),
+    TopicRemoved(Arc<TopicInfo>),
+    ExchangePut(Arc<ExchangeInfo>),
+    ExchangeRemoved(Arc<str>),
+    DeadLetter(DeadLetterJob),
+    /// So many payload bytes need no longer be counted as pending.
+    Released(usize),
+    Pressure(Option<Arc<str>>),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) records_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) records_out: u64,
+    pub(crate) redelivered: u64,
+    pub(crate) settled: u64,
+    pub(crate) dead_lettered: u64,
+}
+
+/// Whether a frame is worth a sync of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// Something waits for it, or it must not be lost.
+    Now,
+    /// It may ride with the next commit: losing it means a redelivery at worst.
+    Lazy,
+}
+
+/// The commit that is being filled, and what waits for it.
+struct Filling {
+    commit: CommitBuilder,
+    urgent: bool,
+    deferred: Deferred,
+}
+
+/// What happens when a commit is durable.
+#[derive(Default)]
+struct Deferred {
+    outputs: Vec<Output>,
+    /// Partitions that grew, with their new end.
+    grown: Vec<(PartitionId, Offset)>,
+    payload_bytes: usize,
+}
+
+pub(crate) struct Shard {
+    state: ShardState,
+    now: Timestamp,
+    filling: Filling,
+    syncing: Option<Deferred>,
+    outputs: Vec<Output>,
+    sessions: HashMap<SessionId, SessionState>,
+    consumers: HashMap<TopicId, Consumers>,
+    waiters: HashMap<RequestId, Waiter>,
+    watchers: HashMap<PartitionId, Vec<RequestId>>,
+    groups: Groups,
+    group_requests: HashMap<u64, ReplyTo>,
+    next_token: u64,
+    timers: Timers,
+    dirty: Vec<TopicId>,
+    parked: VecDeque<(ReplyTo, Publish)>,
+    storage_full: Option<Arc<str>>,
+    partition_turn: u32,
+    tally: Tally,
+    frame_buffer: Vec<u8>,
+    entries: Vec<(PartitionId, Offset)>,
+}
+
+impl Shard {
+    /// A shard on recovered state. Everything recovered counts as durable.
+    pub(crate) fn new(mut state: ShardState, now: Timestamp) -> Self {
+        let mut timers = Timers::default();
+        for (id, partition) in &mut state.partitions {
+            partition.queue.advance(partition.next);
+            timers.note(*id, partition.queue.next_deadline());
+        }
+        let mut shard = Self {
+            state,
+            now,
+            filling: Filling::new(),
+            syncing: None,
+            outputs: Vec::new(),
+            sessions: HashMap::new(),
+            consumers: HashMap::new(),
+            waiters: HashMap::new(),
+            watchers: HashMap::new(),
+            groups: Groups::default(),
+            group_requests: HashMap::new(),
+            next_token: 0,
+            timers,
+            dirty: Vec::new(),
+            parked: VecDeque::new(),
+            storage_full: None,
+            partition_turn: 0,
+            tally: Tally::default(),
+            frame_buffer: Vec::new(),
+            entries: Vec::new(),
+        };
+        shard.announce();
+        shard.restart();
+        shard
+    }
+
+    /// Tells the directory everything recovery found.
+    fn announce(&mut self) {
+        let catalog = &self.state.catalog;
+        self.outputs.extend(catalog.topics().cloned().map(Output::TopicPut));
+        self.outputs.extend(catalog.exchanges().cloned().map(Output::ExchangePut));
+    }
+
+    /// Decides one command.
+    pub(crate) fn submit(&mut self, now: Timestamp, to: ReplyTo, command: Command) {
+        self.now = now;
+        match command {
+            Command::Publish(publish) => self.publish(to, publish),
+            Command::CreateTopic { name, config } => self.create_topic(to, name, config),
+            Command::AlterTopic { topic, config } => self.alter_topic(to, topic, config),
+            Command::DeleteTopic { topic, only_if } => self.delete_topic(to, topic, only_if),
+            Command::DeclareExchange { name, config } => self.declare_exchange(to, name, config),
+            Command::DeleteExchange { name, if_unused } => {
+                self.delete_exchange(to, &name, if_unused);
+            }
+            Command::Bind(binding) => self.bind(to, binding),
+            Command::Unbind(binding) => self.unbind(to, binding),
+            Command::Receive(receive) => self.receive(to, receive),
+            Command::Subscribe(subscribe) => self.subscribe(to, subscribe),
+            Command::Credit { consumer, add } => self.credit(to.session, consumer, add),
+            Command::Unsubscribe { consumer } => self.unsubscribe(to, consumer),
+            Command::Settle { receipts, outcome } => self.settle(to, receipts, outcome),
+            Command::Purge { topic, leased } => self.purge(to, topic, leased),
+            Command::Stats { topic } => self.stats(to, topic),
+            Command::Watch { partitions, until } => self.watch(to, partitions, until),
+            Command::AllocateProducer => self.allocate_producer(to),
+            Command::Group(command) => self.group(to, command),
+            Command::CommitOffsets(commit) => self.commit_offsets(to, commit),
+            Command::FetchOffsets { group, partitions } => {
+                self.fetch_offsets(to, &group, partitions.as_deref());
+            }
+        }
+    }
+
+    /// Gives up a waiting receive or watch: whoever asked is gone.
+    pub(crate) fn cancel(&mut self, request: RequestId) {
+        self.end_waiter(request);
+    }
+
+    /// The commit to write next, if the journal is free and something is worth a sync. With
+    /// `lazy`, also one that nothing waits for.
+    pub(crate) fn take_commit(&mut self, lazy: bool) -> Option<CommitBuilder> {
+        if self.syncing.is_some() || self.filling.commit.is_empty() {
+            return None;
+        }
+        if !self.filling.urgent && !lazy && self.filling.commit.len_bytes() < COMMIT_BYTES / 4 {
+            return None;
+        }
+        let filled = std::mem::replace(&mut self.filling, Filling::new());
+        self.syncing = Some(filled.deferred);
+        Some(filled.commit)
+    }
+
+    /// Whether further commands should wait until the journal has taken the filling commit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.filling.commit.len_bytes() >= COMMIT_BYTES
+    }
+
+    /// Whether nothing is applied that is not durable.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.syncing.is_none() && self.filling.commit.is_empty()
+    }
+
+    /// The commit taken last is durable.
+    pub(crate) fn committed(&mut self, now: Timestamp) {
+        self.now = now;
+        let Some(deferred) = self.syncing.take() else { return };
+        self.outputs.extend(deferred.outputs);
+        for (id, end) in deferred.grown {
+            let Some(partition) = self.state.partitions.get_mut(&id) else { continue };
+            partition.queue.advance(end);
+            self.dirty.push(partition.topic);
+            self.wake_watchers(id);
+        }
+        if deferred.payload_bytes > 0 {
+            self.outputs.push(Output::Released(deferred.payload_bytes));
+        }
+    }
+
+    /// Hands ready messages to whoever waits for them. To be called after every batch of inputs.
+    pub(crate) fn serve(&mut self) {
+        self.drain_groups();
+        while let Some(topic) = self.dirty.pop() {
+            self.serve_topic(topic);
+        }
+    }
+
+    /// What is to be done, in order.
+    pub(crate) fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    /// The state, for a snapshot.
+    pub(crate) fn state(&self) -> &ShardState {
+        &self.state
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The disk is full, for this reason, or has space again.
+    pub(crate) fn set_storage_full(&mut self, now: Timestamp, reason: Option<Arc<str>>) {
+        if self.storage_full == reason {
+            return;
+        }
+        self.now = now;
+        self.storage_full = reason.clone();
+        self.outputs.push(Output::Pressure(reason));
+        if self.storage_full.is_none() {
+            for (to, publish) in std::mem::take(&mut self.parked) {
+                self.publish(to, publish);
+            }
+        }
+    }
+
+    /// Writes a frame down and makes the change it tells of.
+    fn record(&mut self, urgency: Urgency, frame: &StateFrame) {
+        frame.encode_into(&mut self.frame_buffer);
+        self.filling.commit.push_state(&self.frame_buffer);
+        self.filling.urgent |= urgency == Urgency::Now;
+        let then = match self.state.apply(frame) {
+            CatalogChange::TopicPut(topic) => Output::TopicPut(topic),
+            CatalogChange::TopicRemoved(topic) => Output::TopicRemoved(topic),
+            CatalogChange::ExchangePut(exchange) => Output::ExchangePut(exchange),
+            CatalogChange::ExchangeRemoved(name) => Output::ExchangeRemoved(name),
+            CatalogChange::None => {
+                if let StateFrame::Queue { partition, .. } = frame {
+                    self.note_deadline(*partition);
+                }
+                return;
+            }
+        };
+        self.filling.deferred.outputs.push(then);
+    }
+
+    /// Replies when everything decided so far is durable.
+    fn reply(&mut self, to: ReplyTo, result: Result<Reply, Refusal>) {
+        if to.request.0 == 0 {
+            return;
+        }
+        let output = Output::Reply { to, result };
+        if self.filling.urgent {
+            self.filling.deferred.outputs.push(output);
+        } else if let Some(syncing) = &mut self.syncing {
+            syncing.outputs.push(output);
+        } else {
+            self.outputs.push(output);
+        }
+    }
+
+    /// Replies at once: the answer rests on nothing that could be lost.
+    fn reply_now(&mut self, to: ReplyTo, result: Result<Reply, Refusal>) {
+        if to.request.0 != 0 {
+            self.outputs.push(Output::Reply { to, result });
+        }
+    }
+
+    /// The topic, unless it belongs to another session alone.
+    fn usable(&self, session: SessionId, topic: TopicId) -> Result<Arc<TopicInfo>, Refusal> {
+        let topic = self.state.catalog.topic(topic).ok_or(Refusal::NoSuchTopic)?;
+        match topic.config.exclusive {
+            Some(owner) if owner != session => Err(Refusal::TopicLocked),
+            _ => Ok(topic.clone()),
+        }
+    }
+}
+
+impl Filling {
+    fn new() -> Self {
+        Self { commit: CommitBuilder::default(), urgent: false, deferred: Deferred::default() }
+    }
+}

@@ -1,0 +1,191 @@
+//! Publishing: routing, offsets, appends.
+
+use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_queue::QueueEvent;
+use forebay_record::Batch;
+use forebay_stream::Fresh;
+
+use super::{Output, ReplyTo, Shard, Urgency};
+use crate::frame::StateFrame;
+use crate::state::producer_batch;
+use crate::{Durability, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull};
+
+impl Shard {
+    pub(super) fn publish(&mut self, to: ReplyTo, publish: Publish) {
+        if let Some(reason) = &self.storage_full {
+            match publish.when_full {
+                WhenFull::Wait => self.parked.push_back((to, publish)),
+                WhenFull::Refuse => {
+                    let reason = reason.clone();
+                    self.outputs.push(Output::Released(publish.payload_bytes()));
+                    self.reply_now(to, Err(Refusal::StorageFull(reason)));
+                }
+            }
+            return;
+        }
+        let payload_bytes = publish.payload_bytes();
+        let results: Vec<_> = publish
+            .messages
+            .iter()
+            .map(|outgoing| self.place(to.session, outgoing))
+            .collect();
+        self.filling.deferred.payload_bytes += payload_bytes;
+        if !self.filling.urgent {
+            // Every message was refused or unroutable: no commit is due that would release it.
+            self.outputs.push(Output::Released(payload_bytes));
+            self.filling.deferred.payload_bytes -= payload_bytes;
+        }
+        let reply = Ok(Reply::Published(results));
+        match publish.durability {
+            Durability::Synced => self.reply(to, reply),
+            Durability::Written => self.reply_now(to, reply),
+        }
+    }
+
+    fn place(&mut self, session: SessionId, outgoing: &Outgoing) -> Result<Placed, Refusal> {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let placed = self.route(session, outgoing, &mut entries).and_then(|routed| match routed {
+            Routed::Before(placed) => Ok(placed),
+            Routed::Fresh(routed) => {
+                let (partition, base_offset) =
+                    entries.first().copied().unwrap_or((PartitionId(0), 0));
+                if !entries.is_empty() {
+                    self.append(&entries, &outgoing.batch, outgoing.not_before);
+                }
+                Ok(Placed { routed, partition, base_offset })
+            }
+        });
+        self.entries = entries;
+        placed
+    }
+
+    /// The partitions a message goes to, with the offset it gets in each.
+    fn route(
+        &mut self,
+        session: SessionId,
+        outgoing: &Outgoing,
+        entries: &mut Vec<(PartitionId, u64)>,
+    ) -> Result<Routed, Refusal> {
+        match &outgoing.target {
+            Target::Partition(id) => {
+                let partition = self.state.partitions.get(id).ok_or(Refusal::NoSuchPartition)?;
+                let next = partition.next;
+                self.check_size(partition.topic, &outgoing.batch)?;
+                if let Some(batch) = producer_batch(outgoing.batch.header())
+                    && let Fresh::Duplicate { base_offset } =
+                        self.state.producers.check(*id, batch)?
+                {
+                    return Ok(Routed::Before(Placed { routed: 1, partition: *id, base_offset }));
+                }
+                entries.push((*id, next));
+            }
+            Target::Topic(id) => {
+                self.usable(session, *id)?;
+                self.check_size(*id, &outgoing.batch)?;
+                entries.extend(self.choose(*id, outgoing.key_hash));
+            }
+            Target::Exchange { exchange, routing_key } => {
+                if !exchange.is_empty() {
+                    let known = self.state.catalog.exchange(exchange);
+                    let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
+                    if known.config.internal {
+                        return Err(Refusal::ExchangeInternal(exchange.clone()));
+                    }
+                }
+                let mut topics = Vec::new();
+                self.state.catalog.route(exchange, routing_key, &mut topics);
+                for topic in &topics {
+                    self.check_size(*topic, &outgoing.batch)?;
+                }
+                for topic in &topics {
+                    entries.extend(self.choose(*topic, outgoing.key_hash));
+                }
+            }
+        }
+        Ok(Routed::Fresh(u32::try_from(entries.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// The partition of a topic that a message with this key goes to, and its next offset.
+    pub(super) fn choose(
+        &mut self,
+        topic: TopicId,
+        key_hash: Option<u32>,
+    ) -> Option<(PartitionId, u64)> {
+        let topic = self.state.catalog.topic(topic)?;
+        let count = topic.partitions.len();
+        let index = match (count, key_hash) {
+            (1, _) => 0,
+            (_, Some(hash)) => hash as usize % count,
+            (_, None) => {
+                self.partition_turn = self.partition_turn.wrapping_add(1);
+                self.partition_turn as usize % count
+            }
+        };
+        let id = *topic.partitions.get(index)?;
+        Some((id, self.state.partitions.get(&id)?.next))
+    }
+
+    fn check_size(&self, topic: TopicId, batch: &Batch) -> Result<(), Refusal> {
+        let topic = self.state.catalog.topic(topic).ok_or(Refusal::NoSuchTopic)?;
+        let (size, limit) = (batch.bytes().len(), topic.config.max_message_bytes as usize);
+        if size > limit {
+            return Err(Refusal::TooLarge { size, limit });
+        }
+        Ok(())
+    }
+
+    /// Appends a batch to partitions at their next offsets.
+    pub(super) fn append(
+        &mut self,
+        entries: &[(PartitionId, u64)],
+        batch: &Batch,
+        not_before: Option<Timestamp>,
+    ) {
+        let header = batch.header();
+        let count = batch.offset_count();
+        self.filling.commit.push_append(entries, count, header.max_timestamp, batch.bytes());
+        self.filling.urgent = true;
+        self.state.append(entries, header);
+        self.tally.records_in += u64::from(count);
+        self.tally.bytes_in += batch.bytes().len() as u64;
+        for &(id, first) in entries {
+            self.filling.deferred.grew(id, first + u64::from(count));
+            if let Some(until) = not_before.or_else(|| self.delayed_until(id)) {
+                let range = OffsetRange { first, count };
+                let event = QueueEvent::Delayed { range, until };
+                self.record(Urgency::Now, &StateFrame::Queue { partition: id, event });
+            }
+        }
+    }
+
+    fn delayed_until(&self, partition: PartitionId) -> Option<Timestamp> {
+        let topic = self.state.partitions.get(&partition)?.topic;
+        let delay_ms = self.state.catalog.topic(topic)?.config.delay_ms;
+        (delay_ms > 0).then(|| self.now.plus_ms(delay_ms))
+    }
+}
+
+enum Routed {
+    /// To so many topics.
+    Fresh(u32),
+    /// The producer sent it before, and it lies there.
+    Before(Placed),
+}
+
+impl super::Deferred {
+    fn grew(&mut self, partition: PartitionId, end: u64) {
+        match self.grown.last_mut() {
+            Some((last, known)) if *last == partition => *known = end,
+            _ => self.grown.push((partition, end)),
+        }
+    }
+}
+
+impl Publish {
+    /// What the command counts as while it is pending, bytes.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        const OVERHEAD: usize = 256;
+        self.messages.iter().map(|message| message.batch.bytes().len() + OVERHEAD).sum()
+    }
+}

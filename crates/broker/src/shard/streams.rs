@@ -1,0 +1,127 @@
+//! Streams: watching partitions grow, consumer groups, offsets, producer ids.
+
+use std::sync::Arc;
+
+use forebay_base::{Offset, PartitionId, Timestamp};
+use forebay_stream::{StreamEvent, Token};
+
+use super::consume::{Waiter, WaitsFor};
+use super::{ReplyTo, Shard, Urgency};
+use crate::frame::StateFrame;
+use crate::{GroupCommand, OffsetCommit, Reply, RequestId};
+
+impl Shard {
+    pub(super) fn watch(
+        &mut self,
+        to: ReplyTo,
+        partitions: Vec<(PartitionId, Offset)>,
+        until: Timestamp,
+    ) {
+        let ready = partitions.iter().any(|(id, offset)| {
+            self.state.partitions.get(id).is_none_or(|known| known.queue.end() > *offset)
+        });
+        if ready || until <= self.now {
+            return self.reply_now(to, Ok(Reply::Done));
+        }
+        for (id, _) in &partitions {
+            self.watchers.entry(*id).or_default().push(to.request);
+        }
+        self.timers.add_request(until, to.request);
+        let waits_for = WaitsFor::Records(partitions);
+        self.waiters.insert(to.request, Waiter { to, until, waits_for });
+    }
+
+    /// The partition grew, or is gone.
+    pub(super) fn wake_watchers(&mut self, id: PartitionId) {
+        for request in self.watchers.remove(&id).unwrap_or_default() {
+            if let Some(waiter) = self.end_waiter(request) {
+                self.reply_now(waiter.to, Ok(Reply::Done));
+            }
+        }
+    }
+
+    pub(super) fn forget_watch(&mut self, request: RequestId, partitions: &[(PartitionId, Offset)]) {
+        for (id, _) in partitions {
+            if let Some(requests) = self.watchers.get_mut(id) {
+                requests.retain(|known| *known != request);
+                if requests.is_empty() {
+                    self.watchers.remove(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn allocate_producer(&mut self, to: ReplyTo) {
+        let id = self.state.next_producer;
+        let event = StreamEvent::ProducerAllocated { next: id + 1 };
+        self.record(Urgency::Now, &StateFrame::Stream(event));
+        self.reply(to, Ok(Reply::Producer(id)));
+    }
+
+    pub(super) fn commit_offsets(&mut self, to: ReplyTo, commit: OffsetCommit) {
+        let OffsetCommit { group, member, instance, generation, entries } = commit;
+        let checked = self.groups.check_commit(
+            self.now,
+            &group,
+            &member,
+            generation,
+            instance.as_deref(),
+        );
+        if let Err(refusal) = checked {
+            return self.reply_now(to, Err(refusal.into()));
+        }
+        if !entries.is_empty() {
+            let event = StreamEvent::OffsetsCommitted { group, at: self.now, entries };
+            self.record(Urgency::Now, &StateFrame::Stream(event));
+        }
+        self.done(to);
+    }
+
+    pub(super) fn fetch_offsets(
+        &mut self,
+        to: ReplyTo,
+        group: &Arc<str>,
+        partitions: Option<&[PartitionId]>,
+    ) {
+        let offsets = &self.state.offsets;
+        let found = match partitions {
+            Some(partitions) => partitions
+                .iter()
+                .filter_map(|id| Some((*id, offsets.committed(group, *id)?.clone())))
+                .collect(),
+            None => offsets.all(group).map(|(id, known)| (id, known.clone())).collect(),
+        };
+        self.reply(to, Ok(Reply::Offsets(found)));
+    }
+
+    pub(super) fn group(&mut self, to: ReplyTo, command: GroupCommand) {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.group_requests.insert(token.0, to);
+        match command {
+            GroupCommand::Join(join) => self.groups.join(self.now, token, join),
+            GroupCommand::Sync(sync) => self.groups.sync(self.now, token, sync),
+            GroupCommand::Heartbeat { group, member, instance, generation } => {
+                self.groups.heartbeat(
+                    self.now,
+                    token,
+                    &group,
+                    &member,
+                    generation,
+                    instance.as_deref(),
+                );
+            }
+            GroupCommand::Leave(leave) => self.groups.leave(self.now, token, leave),
+        }
+    }
+
+    /// Sends what the groups have to say. Membership is not durable: after a restart members join
+    /// again, as they do when a coordinator moves.
+    pub(super) fn drain_groups(&mut self) {
+        for (token, result) in self.groups.drain() {
+            if let Some(to) = self.group_requests.remove(&token.0) {
+                self.reply_now(to, result.map(Reply::Group).map_err(Into::into));
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Making, changing and deleting topics.
+
+use std::sync::Arc;
+
+use forebay_base::TopicId;
+
+use super::{Output, ReplyTo, Shard, Urgency};
+use crate::catalog::CatalogEvent;
+use crate::frame::StateFrame;
+use crate::{Destination, Event, Expectation, Refusal, Reply, TopicConfig, TopicInfo};
+
+impl Shard {
+    pub(super) fn create_topic(&mut self, to: ReplyTo, name: Arc<str>, mut config: TopicConfig) {
+        if let Some(topic) = self.state.catalog.topic_named(&name) {
+            let refusal = match topic.config.exclusive {
+                Some(owner) if owner != to.session => Refusal::TopicLocked,
+                _ => Refusal::TopicExists(topic.clone()),
+            };
+            return self.reply(to, Err(refusal));
+        }
+        config.partitions = config.partitions.max(1);
+        let (id, partitions) = self.state.catalog.allocate(config.partitions);
+        if let Some(owner) = config.exclusive {
+            self.sessions.entry(owner).or_default().exclusive.insert(id);
+        }
+        let topic = TopicInfo {
+            id,
+            name,
+            partitions,
+            config,
+            created: self.now,
+            modified: self.now,
+        };
+        let topic = Arc::new(topic);
+        let event = CatalogEvent::TopicCreated(topic.clone());
+        self.record(Urgency::Now, &StateFrame::Catalog(event));
+        self.reply(to, Ok(Reply::Topic(topic)));
+    }
+
+    pub(super) fn alter_topic(&mut self, to: ReplyTo, id: TopicId, mut config: TopicConfig) {
+        let topic = match self.usable(to.session, id) {
+            Ok(topic) => topic,
+            Err(refusal) => return self.reply(to, Err(refusal)),
+        };
+        config.partitions = topic.config.partitions;
+        config.exclusive = topic.config.exclusive;
+        let event = CatalogEvent::TopicAltered { id, config: Box::new(config), at: self.now };
+        self.record(Urgency::Now, &StateFrame::Catalog(event));
+        self.dirty.push(id);
+        let altered = self.state.catalog.topic(id).cloned().ok_or(Refusal::NoSuchTopic);
+        self.reply(to, altered.map(Reply::Topic));
+    }
+
+    pub(super) fn delete_topic(&mut self, to: ReplyTo, id: TopicId, only_if: Expectation) {
+        if let Err(refusal) = self.usable(to.session, id) {
+            return self.reply(to, Err(refusal));
+        }
+        let ready = self.depth(id).ready;
+        let consumers = self.consumers.get(&id).map_or(0, |all| all.standing_count());
+        if only_if.unused && consumers > 0 {
+            return self.reply_now(to, Err(Refusal::InUse));
+        }
+        if only_if.empty && ready > 0 {
+            return self.reply_now(to, Err(Refusal::NotEmpty));
+        }
+        self.remove_topic(id);
+        self.reply(to, Ok(Reply::Count(ready)));
+    }
+
+    /// Deletes a topic with its bindings, and tells those who waited for its messages.
+    pub(super) fn remove_topic(&mut self, id: TopicId) {
+        let Some(topic) = self.state.catalog.topic(id).cloned() else { return };
+        if let Some(consumers) = self.consumers.remove(&id) {
+            for request in consumers.requests() {
+                if let Some(waiter) = self.end_waiter(request) {
+                    self.reply_now(waiter.to, Err(Refusal::NoSuchTopic));
+                }
+            }
+            for (session, consumer) in consumers.standing() {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.consumers.remove(&consumer);
+                }
+                let event = Event::ConsumerCancelled { consumer };
+                self.outputs.push(Output::Event { session, event });
+            }
+        }
+        if let Some(owner) = topic.config.exclusive
+            && let Some(session) = self.sessions.get_mut(&owner)
+        {
+            session.exclusive.remove(&id);
+        }
+        self.remove_bindings_to(&Destination::Topic(topic.name.clone()));
+        self.record(Urgency::Now, &StateFrame::Catalog(CatalogEvent::TopicDeleted { id }));
+        for partition in &topic.partitions {
+            self.timers.note(*partition, None);
+            self.wake_watchers(*partition);
+        }
+    }
+}

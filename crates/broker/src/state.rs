@@ -1,0 +1,130 @@
+//! The shard's durable state: what a snapshot holds and what the journal rebuilds.
+//!
+//! It changes by [`ShardState::append`] and [`ShardState::apply`] and by nothing else, in life and
+//! at recovery alike.
+
+use forebay_base::{Offset, PartitionId, TopicId};
+use forebay_queue::QueueView;
+use forebay_record::{BatchHeader, NO_PRODUCER_ID};
+use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, CatalogChange};
+use crate::frame::{FrameError, StateFrame};
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Partition {
+    pub(crate) topic: TopicId,
+    /// The offset the next record gets; at or after the durable end, which the queue view knows.
+    pub(crate) next: Offset,
+    pub(crate) queue: QueueView,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ShardState {
+    pub(crate) catalog: Catalog,
+    pub(crate) partitions: HashMap<PartitionId, Partition, foldhash::fast::FixedState>,
+    pub(crate) offsets: GroupOffsets,
+    pub(crate) producers: Producers,
+    pub(crate) next_producer: i64,
+}
+
+/// Snapshots start with this; another number is another format.
+const SNAPSHOT_VERSION: u8 = 1;
+
+impl ShardState {
+    pub(crate) fn new() -> Self {
+        Self {
+            catalog: Catalog::new(),
+            partitions: HashMap::default(),
+            offsets: GroupOffsets::default(),
+            producers: Producers::default(),
+            next_producer: 1,
+        }
+    }
+
+    /// The state as a snapshot's bytes.
+    pub(crate) fn save(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![SNAPSHOT_VERSION])
+            .expect("writing to memory cannot fail and every field has a known length")
+    }
+
+    /// The state a snapshot holds.
+    pub(crate) fn load(bytes: &[u8]) -> Result<Self, FrameError> {
+        let Some((&SNAPSHOT_VERSION, bytes)) = bytes.split_first() else {
+            return Err(postcard::Error::DeserializeBadEncoding.into());
+        };
+        let mut state: Self = postcard::from_bytes(bytes)?;
+        state.catalog.index();
+        Ok(state)
+    }
+
+    /// A batch was appended to partitions, at the base offset given for each.
+    pub(crate) fn append(&mut self, entries: &[(PartitionId, Offset)], header: &BatchHeader) {
+        let count = u64::from(offsets_of(header));
+        for (id, base) in entries {
+            let Some(partition) = self.partitions.get_mut(id) else { continue };
+            partition.next = partition.next.max(base + count);
+            if let Some(batch) = producer_batch(header) {
+                self.producers.record(*id, batch, *base, forebay_base::Timestamp(header.max_timestamp));
+            }
+        }
+    }
+
+    /// Something else happened.
+    pub(crate) fn apply(&mut self, frame: &StateFrame) -> CatalogChange {
+        match frame {
+            StateFrame::Catalog(event) => {
+                let change = self.catalog.apply(event);
+                match &change {
+                    CatalogChange::TopicPut(topic) => {
+                        for id in &topic.partitions {
+                            self.partitions.entry(*id).or_insert_with(|| Partition {
+                                topic: topic.id,
+                                next: 0,
+                                queue: QueueView::new(0),
+                            });
+                        }
+                    }
+                    CatalogChange::TopicRemoved(topic) => {
+                        for id in &topic.partitions {
+                            self.partitions.remove(id);
+                            self.producers.remove(*id);
+                        }
+                    }
+                    _ => {}
+                }
+                return change;
+            }
+            StateFrame::Queue { partition, event } => {
+                if let Some(partition) = self.partitions.get_mut(partition) {
+                    partition.queue.apply(event);
+                }
+            }
+            StateFrame::Stream(event) => {
+                if let StreamEvent::ProducerAllocated { next } = event {
+                    self.next_producer = self.next_producer.max(*next);
+                }
+                self.offsets.apply(event);
+            }
+        }
+        CatalogChange::None
+    }
+}
+
+/// How many offsets a batch takes.
+pub(crate) fn offsets_of(header: &BatchHeader) -> u32 {
+    u32::try_from(header.last_offset_delta).unwrap_or(0) + 1
+}
+
+/// The batch as the idempotent producer's rules see it; `None` if no such producer made it.
+pub(crate) fn producer_batch(header: &BatchHeader) -> Option<ProducerBatch> {
+    (header.producer_id != NO_PRODUCER_ID).then(|| ProducerBatch {
+        id: header.producer_id,
+        epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        count: offsets_of(header),
+    })
+}
