@@ -9,16 +9,26 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::routing::Router;
-use crate::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, TopicConfig, TopicInfo};
+use crate::{
+    Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, TopicConfig, TopicInfo,
+};
 
 /// What happened to the catalog. A frame of the journal: variants are only ever added at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum CatalogEvent {
     TopicCreated(Arc<TopicInfo>),
-    TopicAltered { id: TopicId, config: Box<TopicConfig>, at: Timestamp },
-    TopicDeleted { id: TopicId },
+    TopicAltered {
+        id: TopicId,
+        config: Box<TopicConfig>,
+        at: Timestamp,
+    },
+    TopicDeleted {
+        id: TopicId,
+    },
     ExchangeDeclared(Arc<ExchangeInfo>),
-    ExchangeDeleted { name: Arc<str> },
+    ExchangeDeleted {
+        name: Arc<str>,
+    },
     Bound(Binding),
     Unbound(Binding),
 }
@@ -64,7 +74,10 @@ impl Catalog {
                 internal: false,
                 labels: BTreeMap::new(),
             };
-            let info = ExchangeInfo { name: name.into(), config };
+            let info = ExchangeInfo {
+                name: name.into(),
+                config,
+            };
             catalog.apply(&CatalogEvent::ExchangeDeclared(Arc::new(info)));
         }
         catalog
@@ -72,10 +85,15 @@ impl Catalog {
 
     /// Rebuilds what a snapshot leaves out because it follows from the rest.
     pub(crate) fn index(&mut self) {
-        self.names = self.topics.values().map(|topic| (topic.name.clone(), topic.id)).collect();
+        self.names = self
+            .topics
+            .values()
+            .map(|topic| (topic.name.clone(), topic.id))
+            .collect();
         self.router = Router::default();
         for exchange in self.exchanges.values() {
-            self.router.declare(exchange.name.clone(), exchange.config.kind);
+            self.router
+                .declare(exchange.name.clone(), exchange.config.kind);
         }
         for binding in &self.bindings {
             self.router.bind(binding);
@@ -115,8 +133,13 @@ impl Catalog {
     }
 
     /// The bindings that leave an exchange.
-    pub(crate) fn bindings_from<'a>(&'a self, exchange: &'a str) -> impl Iterator<Item = &'a Binding> {
-        self.bindings.iter().filter(move |binding| &*binding.exchange == exchange)
+    pub(crate) fn bindings_from<'a>(
+        &'a self,
+        exchange: &'a str,
+    ) -> impl Iterator<Item = &'a Binding> {
+        self.bindings
+            .iter()
+            .filter(move |binding| &*binding.exchange == exchange)
     }
 
     /// The bindings that lead to a destination.
@@ -124,7 +147,9 @@ impl Catalog {
         &'a self,
         destination: &'a Destination,
     ) -> impl Iterator<Item = &'a Binding> {
-        self.bindings.iter().filter(move |binding| binding.destination == *destination)
+        self.bindings
+            .iter()
+            .filter(move |binding| binding.destination == *destination)
     }
 
     /// The topics a message goes to, each once. The default exchange routes by topic name.
@@ -145,7 +170,9 @@ impl Catalog {
     /// The identity the next topic gets, and the partitions it is made of.
     pub(crate) fn allocate(&self, partitions: u32) -> (TopicId, Vec<PartitionId>) {
         let first = self.next_partition;
-        let ids = (first..first + u64::from(partitions)).map(PartitionId).collect();
+        let ids = (first..first + u64::from(partitions))
+            .map(PartitionId)
+            .collect();
         (TopicId(self.next_topic), ids)
     }
 
@@ -153,27 +180,40 @@ impl Catalog {
         match event {
             CatalogEvent::TopicCreated(topic) => {
                 self.next_topic = self.next_topic.max(topic.id.0 + 1);
-                let last = topic.partitions.iter().map(|partition| partition.0 + 1).max();
+                let last = topic
+                    .partitions
+                    .iter()
+                    .map(|partition| partition.0 + 1)
+                    .max();
                 self.next_partition = self.next_partition.max(last.unwrap_or(0));
                 self.names.insert(topic.name.clone(), topic.id);
                 self.topics.insert(topic.id, topic.clone());
                 CatalogChange::TopicPut(topic.clone())
             }
             CatalogEvent::TopicAltered { id, config, at } => {
-                let Some(topic) = self.topics.get_mut(id) else { return CatalogChange::None };
-                let altered =
-                    TopicInfo { config: (**config).clone(), modified: *at, ..(**topic).clone() };
+                let Some(topic) = self.topics.get_mut(id) else {
+                    return CatalogChange::None;
+                };
+                let altered = TopicInfo {
+                    config: (**config).clone(),
+                    modified: *at,
+                    ..(**topic).clone()
+                };
                 *topic = Arc::new(altered);
                 CatalogChange::TopicPut(topic.clone())
             }
             CatalogEvent::TopicDeleted { id } => {
-                let Some(topic) = self.topics.remove(id) else { return CatalogChange::None };
+                let Some(topic) = self.topics.remove(id) else {
+                    return CatalogChange::None;
+                };
                 self.names.remove(&topic.name);
                 CatalogChange::TopicRemoved(topic)
             }
             CatalogEvent::ExchangeDeclared(exchange) => {
-                self.router.declare(exchange.name.clone(), exchange.config.kind);
-                self.exchanges.insert(exchange.name.clone(), exchange.clone());
+                self.router
+                    .declare(exchange.name.clone(), exchange.config.kind);
+                self.exchanges
+                    .insert(exchange.name.clone(), exchange.clone());
                 CatalogChange::ExchangePut(exchange.clone())
             }
             CatalogEvent::ExchangeDeleted { name } => {

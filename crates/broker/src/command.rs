@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
 use forebay_record::Batch;
-use forebay_stream::{Committed, GroupReply, JoinRequest, LeaveRequest, SyncRequest};
+use forebay_stream::{
+    Committed, GroupDescription, GroupListing, GroupReply, HeartbeatRequest, JoinRequest,
+    LeaveRequest, SyncRequest,
+};
 
 use crate::{Binding, ExchangeConfig, ExchangeInfo, Refusal, TopicConfig, TopicInfo};
 
@@ -116,9 +119,22 @@ pub enum Command {
     /// A group's committed offsets. Replies [`Reply::Offsets`].
     FetchOffsets {
         /// The group.
-        group: Arc<str>,
+        group: String,
         /// For these partitions only; all it has if `None`.
         partitions: Option<Vec<PartitionId>>,
+    },
+    /// What is known of a group's members. Replies [`Reply::GroupDescription`]; a group that has
+    /// only committed offsets counts as empty, one that has nothing is refused.
+    DescribeGroup {
+        /// The group.
+        group: String,
+    },
+    /// All groups with members or committed offsets. Replies [`Reply::Groups`].
+    ListGroups,
+    /// Delete a group without members and what it committed. Replies [`Reply::Done`].
+    DeleteGroup {
+        /// The group.
+        group: String,
     },
 }
 
@@ -130,16 +146,7 @@ pub enum GroupCommand {
     /// Deliver or await the assignment.
     Sync(SyncRequest),
     /// Still alive.
-    Heartbeat {
-        /// The group.
-        group: Arc<str>,
-        /// The member.
-        member: Arc<str>,
-        /// Its static identity.
-        instance: Option<Arc<str>>,
-        /// The generation it believes in.
-        generation: i32,
-    },
+    Heartbeat(HeartbeatRequest),
     /// Leave.
     Leave(LeaveRequest),
 }
@@ -148,11 +155,11 @@ pub enum GroupCommand {
 #[derive(Clone, Debug)]
 pub struct OffsetCommit {
     /// The group.
-    pub group: Arc<str>,
+    pub group: String,
     /// The member, empty for a consumer outside group membership.
-    pub member: Arc<str>,
+    pub member: String,
     /// Its static identity.
-    pub instance: Option<Arc<str>>,
+    pub instance: Option<String>,
     /// The generation it believes in; -1 outside group membership.
     pub generation: i32,
     /// What to keep. Partitions that do not exist must be left out.
@@ -395,6 +402,10 @@ pub enum Reply {
     Group(GroupReply),
     /// Committed offsets. Partitions without one are left out.
     Offsets(Vec<(PartitionId, Committed)>),
+    /// A group.
+    GroupDescription(GroupDescription),
+    /// Groups, in order of name.
+    Groups(Vec<GroupListing>),
 }
 
 /// What the shard tells a session.

@@ -80,17 +80,26 @@ impl Directory {
 
     pub(crate) fn remove_topic(&self, id: TopicId) {
         let mut tables = self.tables.write();
-        let Some(topic) = tables.by_id.remove(&id) else { return };
+        let Some(topic) = tables.by_id.remove(&id) else {
+            return;
+        };
         for partition in &topic.partitions {
             tables.by_partition.remove(partition);
         }
-        if tables.by_name.get(&topic.name).is_some_and(|named| named.id == id) {
+        if tables
+            .by_name
+            .get(&topic.name)
+            .is_some_and(|named| named.id == id)
+        {
             tables.by_name.remove(&topic.name);
         }
     }
 
     pub(crate) fn put_exchange(&self, exchange: Arc<ExchangeInfo>) {
-        self.tables.write().exchanges.insert(exchange.name.clone(), exchange);
+        self.tables
+            .write()
+            .exchanges
+            .insert(exchange.name.clone(), exchange);
     }
 
     pub(crate) fn remove_exchange(&self, name: &str) {

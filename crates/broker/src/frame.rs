@@ -4,7 +4,7 @@
 //! in order). `docs/format.md` lists them. Variants are known by their place: new ones go to the
 //! end, none is removed or reordered.
 
-use forebay_base::PartitionId;
+use forebay_base::{PartitionId, Timestamp};
 use forebay_queue::QueueEvent;
 use forebay_stream::StreamEvent;
 use serde::{Deserialize, Serialize};
@@ -14,14 +14,31 @@ use crate::catalog::CatalogEvent;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum StateFrame {
     Catalog(CatalogEvent),
-    Queue { partition: PartitionId, event: QueueEvent },
+    Queue {
+        partition: PartitionId,
+        event: QueueEvent,
+    },
     Stream(StreamEvent),
+    /// The time, now and then: what is measured in hours does not follow a client's clock.
+    Clock(Timestamp),
 }
 
 /// A frame, or a snapshot, that this version cannot read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot be read: {0}")]
 pub struct FrameError(#[from] postcard::Error);
+
+impl FrameError {
+    /// A record batch that is not one.
+    pub(crate) fn batch() -> Self {
+        Self(postcard::Error::DeserializeBadEncoding)
+    }
+
+    /// Something that ends too early.
+    pub(crate) fn short() -> Self {
+        Self(postcard::Error::DeserializeUnexpectedEnd)
+    }
+}
 
 impl StateFrame {
     pub(crate) fn encode_into(&self, buffer: &mut Vec<u8>) {

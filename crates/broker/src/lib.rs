@@ -8,12 +8,21 @@
 //!
 //! Absent from here: sockets, wire formats, every protocol's field names.
 
+mod catalog;
 mod command;
+mod dead_letters;
 mod directory;
 mod door;
 pub mod envelope;
 mod exchange;
+mod frame;
+mod reading;
 mod refusal;
+mod routing;
+mod runner;
+mod session;
+mod shard;
+mod state;
 mod topic;
 
 pub use command::{
@@ -22,10 +31,16 @@ pub use command::{
     Settled, Subscribe, Target, TopicStats, WhenFull,
 };
 pub use directory::Directory;
-pub use door::{
-    Bounds, Broker, Cursor, Delivered, OpenError, Options, Pressure, ReadError, Running, Session,
-    SessionHandle, Stored,
-};
+pub use door::{Broker, Counters, OpenError, Options, Pressure, Running};
 pub use exchange::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};
+pub use frame::FrameError;
+pub use reading::{Bounds, Cursor, Delivered, ReadError, Stored};
 pub use refusal::Refusal;
+pub use session::{Session, SessionHandle};
 pub use topic::{DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
+
+pub use forebay_stream::{
+    Committed, GroupDescription, GroupListing, GroupPhase, GroupRefusal, GroupReply,
+    HeartbeatRequest, JoinRefused, JoinRequest, Joined, JoinedMember, LeaveRequest, Leaver, Left,
+    MemberDescription, ProducerRefusal, SyncRequest, Synced,
+};

@@ -26,7 +26,7 @@ type Destinations = Vec<(Destination, u32)>;
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    words: HashMap<Box<str>, Node>,
+    words: HashMap<String, Node>,
     any_word: Option<Box<Node>>,
     any_words: Option<Box<Node>>,
     here: Destinations,
@@ -51,11 +51,17 @@ impl Router {
     pub(crate) fn bind(&mut self, binding: &Binding) {
         match self.tables.get_mut(&binding.exchange) {
             Some(Table::Direct(keys)) => {
-                add(keys.entry(binding.key.clone()).or_default(), &binding.destination);
+                add(
+                    keys.entry(binding.key.clone()).or_default(),
+                    &binding.destination,
+                );
             }
             Some(Table::Fanout(all)) => add(all, &binding.destination),
             Some(Table::Topic(root)) => {
-                let node = binding.key.split('.').fold(root, |node, word| node.child(word));
+                let node = binding
+                    .key
+                    .split('.')
+                    .fold(root, |node, word| node.child(word));
                 add(&mut node.here, &binding.destination);
             }
             None => {}
@@ -94,7 +100,9 @@ impl Router {
         path: &mut Vec<&'a str>,
         found: &mut dyn FnMut(&'a str),
     ) {
-        let Some((exchange, table)) = self.tables.get_key_value(exchange) else { return };
+        let Some((exchange, table)) = self.tables.get_key_value(exchange) else {
+            return;
+        };
         if path.len() >= MAX_DEPTH || path.contains(&&**exchange) {
             return;
         }
@@ -189,14 +197,20 @@ impl Node {
 }
 
 fn add(destinations: &mut Destinations, destination: &Destination) {
-    match destinations.iter_mut().find(|(known, _)| known == destination) {
+    match destinations
+        .iter_mut()
+        .find(|(known, _)| known == destination)
+    {
         Some((_, count)) => *count += 1,
         None => destinations.push((destination.clone(), 1)),
     }
 }
 
 fn subtract(destinations: &mut Destinations, destination: &Destination) {
-    if let Some(at) = destinations.iter().position(|(known, _)| known == destination) {
+    if let Some(at) = destinations
+        .iter()
+        .position(|(known, _)| known == destination)
+    {
         destinations[at].1 -= 1;
         if destinations[at].1 == 0 {
             destinations.swap_remove(at);

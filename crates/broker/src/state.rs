@@ -3,7 +3,7 @@
 //! It changes by [`ShardState::append`] and [`ShardState::apply`] and by nothing else, in life and
 //! at recovery alike.
 
-use forebay_base::{Offset, PartitionId, TopicId};
+use forebay_base::{Offset, PartitionId, Timestamp, TopicId};
 use forebay_queue::QueueView;
 use forebay_record::{BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent};
@@ -28,7 +28,9 @@ pub(crate) struct ShardState {
     pub(crate) partitions: HashMap<PartitionId, Partition, foldhash::fast::FixedState>,
     pub(crate) offsets: GroupOffsets,
     pub(crate) producers: Producers,
-    pub(crate) next_producer: i64,
+    /// The time as far as durable state knows it: a minute behind at most. Idle producers are
+    /// measured by it.
+    pub(crate) clock: Timestamp,
 }
 
 /// Snapshots start with this; another number is another format.
@@ -41,7 +43,7 @@ impl ShardState {
             partitions: HashMap::default(),
             offsets: GroupOffsets::default(),
             producers: Producers::default(),
-            next_producer: 1,
+            clock: Timestamp::default(),
         }
     }
 
@@ -65,10 +67,12 @@ impl ShardState {
     pub(crate) fn append(&mut self, entries: &[(PartitionId, Offset)], header: &BatchHeader) {
         let count = u64::from(offsets_of(header));
         for (id, base) in entries {
-            let Some(partition) = self.partitions.get_mut(id) else { continue };
+            let Some(partition) = self.partitions.get_mut(id) else {
+                continue;
+            };
             partition.next = partition.next.max(base + count);
             if let Some(batch) = producer_batch(header) {
-                self.producers.record(*id, batch, *base, forebay_base::Timestamp(header.max_timestamp));
+                self.producers.record(*id, batch, *base, self.clock);
             }
         }
     }
@@ -91,8 +95,11 @@ impl ShardState {
                     CatalogChange::TopicRemoved(topic) => {
                         for id in &topic.partitions {
                             self.partitions.remove(id);
-                            self.producers.remove(*id);
                         }
+                        let partitions = topic.partitions.clone();
+                        let event = StreamEvent::PartitionsRemoved { partitions };
+                        self.offsets.apply(&event);
+                        self.producers.apply(&event);
                     }
                     _ => {}
                 }
@@ -104,10 +111,12 @@ impl ShardState {
                 }
             }
             StateFrame::Stream(event) => {
-                if let StreamEvent::ProducerAllocated { next } = event {
-                    self.next_producer = self.next_producer.max(*next);
-                }
                 self.offsets.apply(event);
+                self.producers.apply(event);
+            }
+            StateFrame::Clock(now) => {
+                self.clock = self.clock.max(*now);
+                self.producers.expire(self.clock);
             }
         }
         CatalogChange::None

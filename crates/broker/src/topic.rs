@@ -91,12 +91,20 @@ impl Retention {
     /// The rule of work queues: kept until settled, and then for as long as the journal has not
     /// been reused (so that recent work can be replayed).
     pub fn until_settled() -> Self {
-        Self { until_settled: true, ms: None, bytes: None }
+        Self {
+            until_settled: true,
+            ms: None,
+            bytes: None,
+        }
     }
 
     /// The rule of streams: kept for a time, whoever read them.
     pub fn for_ms(ms: u64) -> Self {
-        Self { until_settled: false, ms: Some(ms), bytes: None }
+        Self {
+            until_settled: false,
+            ms: Some(ms),
+            bytes: None,
+        }
     }
 }
 

@@ -221,6 +221,23 @@ impl QueueView {
         self.leases(|_, deadline| deadline.is_none())
     }
 
+    /// The messages that are delayed until exactly `until`, with the attempts made. Looks at
+    /// every message that is away.
+    pub fn delayed_until(&self, until: Timestamp) -> Vec<Attempted> {
+        let mut found = Vec::new();
+        for (span, away) in self.odd.iter().flat_map(|odd| odd.away.iter()) {
+            if let Away::Delayed {
+                attempts,
+                until: then,
+            } = away
+                && then == until
+            {
+                push(&mut found, span, attempts);
+            }
+        }
+        found
+    }
+
     fn leases(
         &self,
         wanted: impl Fn(SessionId, Option<Timestamp>) -> bool,

@@ -53,9 +53,10 @@ impl Waiter {
     /// The answer when the time is over.
     pub(super) fn empty_reply(&self) -> Reply {
         match &self.waits_for {
-            WaitsFor::Messages(receive) => {
-                Reply::Deliveries(Deliveries { topic: receive.topic, runs: Vec::new() })
-            }
+            WaitsFor::Messages(receive) => Reply::Deliveries(Deliveries {
+                topic: receive.topic,
+                runs: Vec::new(),
+            }),
             WaitsFor::Records(_) => Reply::Done,
         }
     }
@@ -90,12 +91,18 @@ impl Shard {
             return self.reply(to, Err(refusal));
         }
         let topic = receive.topic;
-        if self.consumers.get(&topic).is_some_and(|consumers| consumers.exclusive) {
+        if self
+            .consumers
+            .get(&topic)
+            .is_some_and(|consumers| consumers.exclusive)
+        {
             return self.reply_now(to, Err(Refusal::ConsumerExclusive));
         }
         self.check_exhausted(topic);
-        let others_first =
-            self.consumers.get(&topic).is_some_and(|consumers| !consumers.ring.is_empty());
+        let others_first = self
+            .consumers
+            .get(&topic)
+            .is_some_and(|consumers| !consumers.ring.is_empty());
         if !others_first {
             let runs = self.take(topic, receive.max, receive.mode, to.session);
             if !runs.is_empty() {
@@ -104,13 +111,27 @@ impl Shard {
         }
         let until = receive.until.unwrap_or(self.now);
         if until <= self.now {
-            let none = Deliveries { topic, runs: Vec::new() };
+            let none = Deliveries {
+                topic,
+                runs: Vec::new(),
+            };
             return self.reply_now(to, Ok(Reply::Deliveries(none)));
         }
-        self.consumers.entry(topic).or_default().ring.push_back(Claimant::Once(to.request));
+        self.consumers
+            .entry(topic)
+            .or_default()
+            .ring
+            .push_back(Claimant::Once(to.request));
         self.timers.add_request(until, to.request);
         let waits_for = WaitsFor::Messages(receive);
-        self.waiters.insert(to.request, Waiter { to, until, waits_for });
+        self.waiters.insert(
+            to.request,
+            Waiter {
+                to,
+                until,
+                waits_for,
+            },
+        );
     }
 
     pub(super) fn subscribe(&mut self, to: ReplyTo, subscribe: Subscribe) {
@@ -132,24 +153,37 @@ impl Shard {
             in_ring: subscribe.credit > 0,
         };
         if standing.in_ring {
-            consumers.ring.push_back(Claimant::Standing(to.session, subscribe.consumer));
+            consumers
+                .ring
+                .push_back(Claimant::Standing(to.session, subscribe.consumer));
         }
         consumers.standing.insert(key, standing);
         let session = self.sessions.entry(to.session).or_default();
-        session.consumers.insert(subscribe.consumer, subscribe.topic);
+        session
+            .consumers
+            .insert(subscribe.consumer, subscribe.topic);
         self.dirty.push(subscribe.topic);
         self.done(to);
     }
 
     pub(super) fn credit(&mut self, session: SessionId, consumer: ConsumerId, add: u32) {
-        let known = self.sessions.get(&session).and_then(|known| known.consumers.get(&consumer));
+        let known = self
+            .sessions
+            .get(&session)
+            .and_then(|known| known.consumers.get(&consumer));
         let Some(&topic) = known else { return };
-        let Some(consumers) = self.consumers.get_mut(&topic) else { return };
-        let Some(standing) = consumers.standing.get_mut(&(session, consumer)) else { return };
+        let Some(consumers) = self.consumers.get_mut(&topic) else {
+            return;
+        };
+        let Some(standing) = consumers.standing.get_mut(&(session, consumer)) else {
+            return;
+        };
         standing.credit = standing.credit.saturating_add(add);
         if standing.credit > 0 && !standing.in_ring {
             standing.in_ring = true;
-            consumers.ring.push_back(Claimant::Standing(session, consumer));
+            consumers
+                .ring
+                .push_back(Claimant::Standing(session, consumer));
             self.dirty.push(topic);
         }
     }
@@ -169,17 +203,25 @@ impl Shard {
         session: SessionId,
         consumer: ConsumerId,
     ) {
-        let Some(consumers) = self.consumers.get_mut(&topic) else { return };
+        let Some(consumers) = self.consumers.get_mut(&topic) else {
+            return;
+        };
         if consumers.standing.remove(&(session, consumer)).is_none() {
             return;
         }
-        consumers.ring.retain(|claimant| *claimant != Claimant::Standing(session, consumer));
+        consumers
+            .ring
+            .retain(|claimant| *claimant != Claimant::Standing(session, consumer));
         let last = consumers.standing.is_empty();
         consumers.exclusive &= !last;
         if consumers.is_empty() {
             self.consumers.remove(&topic);
         }
-        let ends = self.state.catalog.topic(topic).is_some_and(|t| t.config.lifetime.auto_delete);
+        let ends = self
+            .state
+            .catalog
+            .topic(topic)
+            .is_some_and(|t| t.config.lifetime.auto_delete);
         if last && ends {
             self.remove_topic(topic);
         }
@@ -192,7 +234,9 @@ impl Shard {
         match &waiter.waits_for {
             WaitsFor::Messages(receive) => {
                 if let Some(consumers) = self.consumers.get_mut(&receive.topic) {
-                    consumers.ring.retain(|claimant| *claimant != Claimant::Once(request));
+                    consumers
+                        .ring
+                        .retain(|claimant| *claimant != Claimant::Once(request));
                     if consumers.is_empty() {
                         self.consumers.remove(&receive.topic);
                     }
@@ -209,9 +253,11 @@ impl Shard {
         while let Some((claimant, want)) = self.next_claim(topic) {
             let (mode, session) = match claimant {
                 Claimant::Once(request) => match self.waiters.get(&request) {
-                    Some(Waiter { to, waits_for: WaitsFor::Messages(receive), .. }) => {
-                        (receive.mode, to.session)
-                    }
+                    Some(Waiter {
+                        to,
+                        waits_for: WaitsFor::Messages(receive),
+                        ..
+                    }) => (receive.mode, to.session),
                     _ => {
                         self.drop_front(topic);
                         continue;
@@ -267,7 +313,10 @@ impl Shard {
             return Some((claimant, credit));
         }
         let share = self.depth(topic).ready.div_ceil(waiting).max(1);
-        Some((claimant, credit.min(u32::try_from(share).unwrap_or(u32::MAX))))
+        Some((
+            claimant,
+            credit.min(u32::try_from(share).unwrap_or(u32::MAX)),
+        ))
     }
 
     fn drop_front(&mut self, topic: TopicId) {
@@ -285,7 +334,9 @@ impl Shard {
         mode: ConsumerMode,
         session: SessionId,
     ) -> Vec<Run> {
-        let Some(info) = self.state.catalog.topic(topic).cloned() else { return Vec::new() };
+        let Some(info) = self.state.catalog.topic(topic).cloned() else {
+            return Vec::new();
+        };
         let limits = self.limits(topic);
         let first = self.consumers.get_mut(&topic).map_or(0, |consumers| {
             consumers.turn = consumers.turn.wrapping_add(1);
@@ -296,9 +347,17 @@ impl Shard {
         let mut runs = Vec::new();
         for step in 0..count {
             let partition = info.partitions[(first + step) % count];
-            let Some(state) = self.state.partitions.get(&partition) else { continue };
-            let Some(taken) = state.queue.take(left, &limits) else { continue };
-            left -= taken.iter().map(|run| run.range.count).sum::<u32>().min(left);
+            let Some(state) = self.state.partitions.get(&partition) else {
+                continue;
+            };
+            let Some(taken) = state.queue.take(left, &limits) else {
+                continue;
+            };
+            left -= taken
+                .iter()
+                .map(|run| run.range.count)
+                .sum::<u32>()
+                .min(left);
             self.lease(partition, &taken, mode, session);
             runs.extend(taken.iter().map(|run| Run {
                 partition,
@@ -331,15 +390,36 @@ impl Shard {
             ConsumerMode::LeaseMs(ms) => {
                 let deadline = Some(self.now.plus_ms(ms));
                 let lessee = SessionId(0);
-                (Urgency::Lazy, QueueEvent::Delivered { ranges, lessee, deadline })
+                (
+                    Urgency::Lazy,
+                    QueueEvent::Delivered {
+                        ranges,
+                        lessee,
+                        deadline,
+                    },
+                )
             }
             ConsumerMode::UntilSessionEnds => {
-                self.sessions.entry(session).or_default().partitions.insert(partition);
+                self.sessions
+                    .entry(session)
+                    .or_default()
+                    .partitions
+                    .insert(partition);
                 let deadline = None;
-                (Urgency::Lazy, QueueEvent::Delivered { ranges, lessee: session, deadline })
+                (
+                    Urgency::Lazy,
+                    QueueEvent::Delivered {
+                        ranges,
+                        lessee: session,
+                        deadline,
+                    },
+                )
             }
             ConsumerMode::Settled => {
-                self.tally.settled += taken.iter().map(|run| u64::from(run.range.count)).sum::<u64>();
+                self.tally.settled += taken
+                    .iter()
+                    .map(|run| u64::from(run.range.count))
+                    .sum::<u64>();
                 (Urgency::Now, QueueEvent::Settled { ranges })
             }
         };
@@ -347,7 +427,10 @@ impl Shard {
     }
 
     fn hand_over_once(&mut self, to: ReplyTo, receive: Receive, runs: Vec<Run>) {
-        let deliveries = Deliveries { topic: receive.topic, runs };
+        let deliveries = Deliveries {
+            topic: receive.topic,
+            runs,
+        };
         match receive.mode {
             // At most once means that the settlement is durable before anybody sees the message.
             ConsumerMode::Settled => self.reply(to, Ok(Reply::Deliveries(deliveries))),
@@ -372,10 +455,15 @@ impl Shard {
             standing.credit = standing.credit.saturating_sub(count);
             standing.in_ring = standing.credit > 0;
             if standing.in_ring {
-                consumers.ring.push_back(Claimant::Standing(session, consumer));
+                consumers
+                    .ring
+                    .push_back(Claimant::Standing(session, consumer));
             }
         }
-        let event = Event::Delivery { consumer, deliveries };
+        let event = Event::Delivery {
+            consumer,
+            deliveries,
+        };
         let output = Output::Event { session, event };
         match mode {
             ConsumerMode::Settled => self.filling.deferred.outputs.push(output),
@@ -388,7 +476,10 @@ impl Shard {
         let mut rest = receipts.as_slice();
         while let Some(first) = rest.first() {
             let partition = first.partition;
-            let same = rest.iter().take_while(|receipt| receipt.partition == partition).count();
+            let same = rest
+                .iter()
+                .take_while(|receipt| receipt.partition == partition)
+                .count();
             let (here, further) = rest.split_at(same);
             self.settle_partition(to.session, partition, here, outcome, &mut results);
             rest = further;
@@ -415,7 +506,10 @@ impl Shard {
         }
         let wanted: Vec<_> = receipts
             .iter()
-            .map(|r| forebay_queue::Receipt { offset: r.offset, attempt: r.attempt })
+            .map(|r| forebay_queue::Receipt {
+                offset: r.offset,
+                attempt: r.attempt,
+            })
             .collect();
         let view_outcome = match outcome {
             Outcome::Ack => forebay_queue::Outcome::Ack,
@@ -427,7 +521,10 @@ impl Shard {
         };
         let (events, held) = partition.queue.settle(&wanted, view_outcome, self.now);
         if outcome == Outcome::DeadLetter {
-            let dead = wanted.iter().zip(&held).filter(|(_, held)| matches!(held, Held::Leased { .. }));
+            let dead = wanted
+                .iter()
+                .zip(&held)
+                .filter(|(_, held)| matches!(held, Held::Leased { .. }));
             let dead = dead.map(|(receipt, _)| Attempted {
                 range: OffsetRange::one(receipt.offset),
                 attempt: receipt.attempt,
@@ -436,9 +533,18 @@ impl Shard {
         }
         for event in events {
             if let QueueEvent::Settled { ranges } = &event {
-                self.tally.settled += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
+                self.tally.settled += ranges
+                    .iter()
+                    .map(|range| u64::from(range.count))
+                    .sum::<u64>();
             }
-            self.record(Urgency::Now, &StateFrame::Queue { partition: id, event });
+            self.record(
+                Urgency::Now,
+                &StateFrame::Queue {
+                    partition: id,
+                    event,
+                },
+            );
         }
         if outcome != Outcome::Ack {
             self.dirty.push(topic);
@@ -458,9 +564,20 @@ impl Shard {
         };
         let before = self.depth(topic);
         for id in &info.partitions {
-            let Some(partition) = self.state.partitions.get(id) else { continue };
-            let event = QueueEvent::Purged { below: partition.next, leased };
-            self.record(Urgency::Now, &StateFrame::Queue { partition: *id, event });
+            let Some(partition) = self.state.partitions.get(id) else {
+                continue;
+            };
+            let event = QueueEvent::Purged {
+                below: partition.next,
+                leased,
+            };
+            self.record(
+                Urgency::Now,
+                &StateFrame::Queue {
+                    partition: *id,
+                    event,
+                },
+            );
         }
         self.reply(to, Ok(Reply::Count(before.ready)));
     }
@@ -470,7 +587,10 @@ impl Shard {
             return self.reply(to, Err(Refusal::NoSuchTopic));
         }
         let depth = self.depth(topic);
-        let consumers = self.consumers.get(&topic).map_or(0, Consumers::standing_count);
+        let consumers = self
+            .consumers
+            .get(&topic)
+            .map_or(0, Consumers::standing_count);
         let stats = TopicStats {
             ready: depth.ready,
             leased: depth.leased,
@@ -482,9 +602,13 @@ impl Shard {
 
     pub(super) fn depth(&self, topic: TopicId) -> Depth {
         let mut sum = Depth::default();
-        let Some(topic) = self.state.catalog.topic(topic) else { return sum };
+        let Some(topic) = self.state.catalog.topic(topic) else {
+            return sum;
+        };
         for id in &topic.partitions {
-            let Some(partition) = self.state.partitions.get(id) else { continue };
+            let Some(partition) = self.state.partitions.get(id) else {
+                continue;
+            };
             let depth = partition.queue.depth();
             sum.ready += depth.ready;
             sum.leased += depth.leased;
@@ -505,6 +629,9 @@ impl Shard {
             };
             topic.config.max_deliveries.filter(|_| exists)
         });
-        Limits { max_deliveries, ..Limits::default() }
+        Limits {
+            max_deliveries,
+            ..Limits::default()
+        }
     }
 }

@@ -57,10 +57,11 @@ impl Shard {
         if limits.max_deliveries.is_none() {
             return;
         }
-        let Some(info) = self.state.catalog.topic(topic).cloned() else { return };
+        let Some(info) = self.state.catalog.topic(topic).cloned() else {
+            return;
+        };
         for id in &info.partitions {
-            loop {
-                let Some(partition) = self.state.partitions.get(id) else { break };
+            while let Some(partition) = self.state.partitions.get(id) {
                 let exhausted = partition.queue.exhausted(&limits, AT_ONCE);
                 if exhausted.is_empty() {
                     break;
@@ -77,10 +78,17 @@ impl Shard {
         messages: Vec<Attempted>,
         reason: DeadLetterReason,
     ) {
-        let Some(topic) = self.state.partitions.get(&partition).map(|known| known.topic) else {
+        let Some(topic) = self
+            .state
+            .partitions
+            .get(&partition)
+            .map(|known| known.topic)
+        else {
             return;
         };
-        let Some(topic) = self.state.catalog.topic(topic).cloned() else { return };
+        let Some(topic) = self.state.catalog.topic(topic).cloned() else {
+            return;
+        };
         if messages.is_empty() {
             return;
         }
@@ -92,12 +100,25 @@ impl Shard {
         let aside = Timestamp::MAX;
         for range in &ranges {
             // A message that is ready is delayed, one that is leased is released with a delay.
-            let event = QueueEvent::Delayed { range: *range, until: aside };
+            let event = QueueEvent::Delayed {
+                range: *range,
+                until: aside,
+            };
             self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
         }
-        let event = QueueEvent::Released { ranges, until: Some(aside), count: true };
+        let event = QueueEvent::Released {
+            ranges,
+            until: Some(aside),
+            count: true,
+        };
         self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
-        let job = DeadLetterJob { topic, partition, messages, reason, at: self.now };
+        let job = DeadLetterJob {
+            topic,
+            partition,
+            messages,
+            reason,
+            at: self.now,
+        };
         self.outputs.push(Output::DeadLetter(job));
     }
 
@@ -112,13 +133,22 @@ impl Shard {
     ) {
         self.now = now;
         let offset = message.range.first;
-        let Some(state) = self.state.partitions.get(&partition) else { return };
-        let receipt = Receipt { offset, attempt: message.attempt };
+        let Some(state) = self.state.partitions.get(&partition) else {
+            return;
+        };
+        let receipt = Receipt {
+            offset,
+            attempt: message.attempt,
+        };
         if state.queue.check(receipt) != Held::Ready {
             return;
         }
         let source = state.topic;
-        let target = self.state.catalog.topic(source).and_then(|t| t.config.dead_letter.clone());
+        let target = self
+            .state
+            .catalog
+            .topic(source)
+            .and_then(|t| t.config.dead_letter.clone());
         if let Ok((batch, routing_key)) = copy {
             let mut topics = Vec::new();
             match &target {
@@ -129,7 +159,10 @@ impl Shard {
                     };
                     topics.push(target.id);
                 }
-                Some(DeadLetterTarget::Exchange { exchange, routing_key: key }) => {
+                Some(DeadLetterTarget::Exchange {
+                    exchange,
+                    routing_key: key,
+                }) => {
                     let key = key.as_deref().unwrap_or(&routing_key);
                     self.state.catalog.route(exchange, key, &mut topics);
                 }
@@ -143,14 +176,20 @@ impl Shard {
             }
         }
         self.tally.dead_lettered += 1;
-        let event = QueueEvent::Settled { ranges: vec![OffsetRange::one(offset)] };
+        let event = QueueEvent::Settled {
+            ranges: vec![OffsetRange::one(offset)],
+        };
         self.record(Urgency::Now, &StateFrame::Queue { partition, event });
     }
 
     /// The dead-letter topic has gone meanwhile: the message stays, ready again.
     fn keep(&mut self, partition: PartitionId, offset: Offset, topic: TopicId) {
         let ranges = vec![OffsetRange::one(offset)];
-        let event = QueueEvent::Released { ranges, until: None, count: true };
+        let event = QueueEvent::Released {
+            ranges,
+            until: None,
+            count: true,
+        };
         self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         self.dirty.push(topic);
     }
@@ -160,24 +199,34 @@ impl Shard {
         let mut jobs = Vec::new();
         for (id, partition) in &self.state.partitions {
             let messages = partition.queue.delayed_until(Timestamp::MAX);
-            let Some(topic) = self.state.catalog.topic(partition.topic) else { continue };
+            let Some(topic) = self.state.catalog.topic(partition.topic) else {
+                continue;
+            };
             if messages.is_empty() {
                 continue;
             }
             let most = topic.config.max_deliveries.unwrap_or(u32::MAX);
-            let (exhausted, rejected): (Vec<_>, Vec<_>) =
-                messages.into_iter().partition(|message| message.attempt >= most);
+            let (exhausted, rejected): (Vec<_>, Vec<_>) = messages
+                .into_iter()
+                .partition(|message| message.attempt >= most);
             for (messages, reason) in [
                 (exhausted, DeadLetterReason::MaxDeliveries),
                 (rejected, DeadLetterReason::Rejected),
             ] {
                 if !messages.is_empty() {
                     let (topic, partition) = (topic.clone(), *id);
-                    jobs.push(DeadLetterJob { topic, partition, messages, reason, at: self.now });
+                    jobs.push(DeadLetterJob {
+                        topic,
+                        partition,
+                        messages,
+                        reason,
+                        at: self.now,
+                    });
                 }
             }
         }
         jobs.sort_by_key(|job| job.partition);
-        self.outputs.extend(jobs.into_iter().map(Output::DeadLetter));
+        self.outputs
+            .extend(jobs.into_iter().map(Output::DeadLetter));
     }
 }

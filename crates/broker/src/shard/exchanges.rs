@@ -84,16 +84,26 @@ impl Shard {
 
     fn remove_binding(&mut self, binding: Binding) {
         let exchange = binding.exchange.clone();
-        self.record(Urgency::Now, &StateFrame::Catalog(CatalogEvent::Unbound(binding)));
+        self.record(
+            Urgency::Now,
+            &StateFrame::Catalog(CatalogEvent::Unbound(binding)),
+        );
         let catalog = &self.state.catalog;
-        let ends = catalog.exchange(&exchange).is_some_and(|known| known.config.auto_delete);
+        let ends = catalog
+            .exchange(&exchange)
+            .is_some_and(|known| known.config.auto_delete);
         if ends && catalog.bindings_from(&exchange).next().is_none() {
             self.remove_exchange(&exchange);
         }
     }
 
     pub(super) fn remove_bindings_to(&mut self, destination: &Destination) {
-        let bindings: Vec<_> = self.state.catalog.bindings_to(destination).cloned().collect();
+        let bindings: Vec<_> = self
+            .state
+            .catalog
+            .bindings_to(destination)
+            .cloned()
+            .collect();
         for binding in bindings {
             self.remove_binding(binding);
         }
@@ -103,7 +113,10 @@ impl Shard {
     pub(super) fn remove_exchange(&mut self, name: &Arc<str>) {
         let leaving: Vec<_> = self.state.catalog.bindings_from(name).cloned().collect();
         for binding in leaving {
-            self.record(Urgency::Now, &StateFrame::Catalog(CatalogEvent::Unbound(binding)));
+            self.record(
+                Urgency::Now,
+                &StateFrame::Catalog(CatalogEvent::Unbound(binding)),
+            );
         }
         let event = CatalogEvent::ExchangeDeleted { name: name.clone() };
         self.record(Urgency::Now, &StateFrame::Catalog(event));

@@ -22,7 +22,8 @@ use forebay_log::CommitBuilder;
 use forebay_stream::Groups;
 use hashbrown::HashMap;
 
-pub(crate) use dead_letter::{DeadLetterJob, DeadLetterReason, Undeliverable};
+pub(crate) use dead_letter::{DeadLetterJob, Undeliverable};
+pub(crate) use publish::PENDING_AT_MOST;
 
 use crate::catalog::CatalogChange;
 use crate::frame::StateFrame;
@@ -36,6 +37,9 @@ use timers::Timers;
 /// bytes.
 pub(crate) const COMMIT_BYTES: usize = 1 << 20;
 
+/// A single commit takes at most so much, unless one batch alone is larger, bytes.
+const COMMIT_AT_MOST: usize = 8 << 20;
+
 /// Who asked, and under which number. Number 0 asks for no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReplyTo {
@@ -46,8 +50,14 @@ pub(crate) struct ReplyTo {
 /// What the shard wants done by whoever runs it, in this order.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Reply { to: ReplyTo, result: Result<Reply, Refusal> },
-    Event { session: SessionId, event: Event },
+    Reply {
+        to: ReplyTo,
+        result: Result<Reply, Refusal>,
+    },
+    Event {
+        session: SessionId,
+        event: Event,
+    },
     TopicPut(Arc<TopicInfo>),
     TopicRemoved(Arc<TopicInfo>),
     ExchangePut(Arc<ExchangeInfo>),
@@ -98,6 +108,8 @@ pub(crate) struct Shard {
     state: ShardState,
     now: Timestamp,
     filling: Filling,
+    /// Full commits that wait for the journal, oldest first.
+    filled: VecDeque<Filling>,
     syncing: Option<Deferred>,
     outputs: Vec<Output>,
     sessions: HashMap<SessionId, SessionState>,
@@ -129,6 +141,7 @@ impl Shard {
             state,
             now,
             filling: Filling::new(),
+            filled: VecDeque::new(),
             syncing: None,
             outputs: Vec::new(),
             sessions: HashMap::new(),
@@ -155,8 +168,10 @@ impl Shard {
     /// Tells the directory everything recovery found.
     fn announce(&mut self) {
         let catalog = &self.state.catalog;
-        self.outputs.extend(catalog.topics().cloned().map(Output::TopicPut));
-        self.outputs.extend(catalog.exchanges().cloned().map(Output::ExchangePut));
+        self.outputs
+            .extend(catalog.topics().cloned().map(Output::TopicPut));
+        self.outputs
+            .extend(catalog.exchanges().cloned().map(Output::ExchangePut));
     }
 
     /// Decides one command.
@@ -187,6 +202,9 @@ impl Shard {
             Command::FetchOffsets { group, partitions } => {
                 self.fetch_offsets(to, &group, partitions.as_deref());
             }
+            Command::DescribeGroup { group } => self.describe_group(to, group),
+            Command::ListGroups => self.list_groups(to),
+            Command::DeleteGroup { group } => self.delete_group(to, group),
         }
     }
 
@@ -198,34 +216,51 @@ impl Shard {
     /// The commit to write next, if the journal is free and something is worth a sync. With
     /// `lazy`, also one that nothing waits for.
     pub(crate) fn take_commit(&mut self, lazy: bool) -> Option<CommitBuilder> {
-        if self.syncing.is_some() || self.filling.commit.is_empty() {
+        if self.syncing.is_some() {
             return None;
         }
-        if !self.filling.urgent && !lazy && self.filling.commit.len_bytes() < COMMIT_BYTES / 4 {
-            return None;
-        }
-        let filled = std::mem::replace(&mut self.filling, Filling::new());
+        let filled = self.filled.pop_front().or_else(|| {
+            let commit = &self.filling.commit;
+            let due = self.filling.urgent || lazy || commit.len_bytes() >= COMMIT_BYTES / 4;
+            (due && !commit.is_empty())
+                .then(|| std::mem::replace(&mut self.filling, Filling::new()))
+        })?;
         self.syncing = Some(filled.deferred);
         Some(filled.commit)
     }
 
+    /// Closes the commit being filled, so that the next frame starts another one.
+    fn rotate(&mut self) {
+        self.filled
+            .push_back(std::mem::replace(&mut self.filling, Filling::new()));
+    }
+
     /// Whether further commands should wait until the journal has taken the filling commit.
     pub(crate) fn is_full(&self) -> bool {
-        self.filling.commit.len_bytes() >= COMMIT_BYTES
+        !self.filled.is_empty() || self.filling.commit.len_bytes() >= COMMIT_BYTES
+    }
+
+    /// Whether the state holds nothing beyond the commit taken last: the moment for a snapshot.
+    pub(crate) fn is_even(&self) -> bool {
+        self.filled.is_empty() && self.filling.commit.is_empty()
     }
 
     /// Whether nothing is applied that is not durable.
     pub(crate) fn is_durable(&self) -> bool {
-        self.syncing.is_none() && self.filling.commit.is_empty()
+        self.syncing.is_none() && self.is_even()
     }
 
     /// The commit taken last is durable.
     pub(crate) fn committed(&mut self, now: Timestamp) {
         self.now = now;
-        let Some(deferred) = self.syncing.take() else { return };
+        let Some(deferred) = self.syncing.take() else {
+            return;
+        };
         self.outputs.extend(deferred.outputs);
         for (id, end) in deferred.grown {
-            let Some(partition) = self.state.partitions.get_mut(&id) else { continue };
+            let Some(partition) = self.state.partitions.get_mut(&id) else {
+                continue;
+            };
             partition.queue.advance(end);
             self.dirty.push(partition.topic);
             self.wake_watchers(id);
@@ -251,6 +286,25 @@ impl Shard {
     /// The state, for a snapshot.
     pub(crate) fn state(&self) -> &ShardState {
         &self.state
+    }
+
+    pub(crate) fn topic_count(&self) -> usize {
+        self.state.catalog.topic_count()
+    }
+
+    /// For each partition the lowest offset that must stay readable: the first unsettled one
+    /// where work is kept until it is settled, every one where records are kept for their time.
+    pub(crate) fn needed(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
+        self.state.partitions.iter().map(|(id, partition)| {
+            let topic = self.state.catalog.topic(partition.topic);
+            let work = topic.is_none_or(|topic| topic.config.retention.until_settled);
+            let needed = if work {
+                partition.queue.low()
+            } else {
+                partition.queue.start()
+            };
+            (*id, needed)
+        })
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -300,6 +354,8 @@ impl Shard {
         let output = Output::Reply { to, result };
         if self.filling.urgent {
             self.filling.deferred.outputs.push(output);
+        } else if let Some(filled) = self.filled.back_mut() {
+            filled.deferred.outputs.push(output);
         } else if let Some(syncing) = &mut self.syncing {
             syncing.outputs.push(output);
         } else {
@@ -316,7 +372,11 @@ impl Shard {
 
     /// The topic, unless it belongs to another session alone.
     fn usable(&self, session: SessionId, topic: TopicId) -> Result<Arc<TopicInfo>, Refusal> {
-        let topic = self.state.catalog.topic(topic).ok_or(Refusal::NoSuchTopic)?;
+        let topic = self
+            .state
+            .catalog
+            .topic(topic)
+            .ok_or(Refusal::NoSuchTopic)?;
         match topic.config.exclusive {
             Some(owner) if owner != session => Err(Refusal::TopicLocked),
             _ => Ok(topic.clone()),
@@ -326,6 +386,10 @@ impl Shard {
 
 impl Filling {
     fn new() -> Self {
-        Self { commit: CommitBuilder::default(), urgent: false, deferred: Deferred::default() }
+        Self {
+            commit: CommitBuilder::default(),
+            urgent: false,
+            deferred: Deferred::default(),
+        }
     }
 }

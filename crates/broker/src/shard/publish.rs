@@ -5,10 +5,16 @@ use forebay_queue::QueueEvent;
 use forebay_record::Batch;
 use forebay_stream::Fresh;
 
-use super::{Output, ReplyTo, Shard, Urgency};
+use super::{COMMIT_AT_MOST, Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::state::producer_batch;
 use crate::{Durability, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull};
+
+/// How far the durable clock may lag behind while messages arrive, milliseconds.
+const CLOCK_STEP_MS: u64 = 60_000;
+
+/// No single command counts as more than this, so that none can ask for more than there is.
+pub(crate) const PENDING_AT_MOST: usize = 32 << 20;
 
 impl Shard {
     pub(super) fn publish(&mut self, to: ReplyTo, publish: Publish) {
@@ -45,17 +51,23 @@ impl Shard {
     fn place(&mut self, session: SessionId, outgoing: &Outgoing) -> Result<Placed, Refusal> {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        let placed = self.route(session, outgoing, &mut entries).and_then(|routed| match routed {
-            Routed::Before(placed) => Ok(placed),
-            Routed::Fresh(routed) => {
-                let (partition, base_offset) =
-                    entries.first().copied().unwrap_or((PartitionId(0), 0));
-                if !entries.is_empty() {
-                    self.append(&entries, &outgoing.batch, outgoing.not_before);
+        let placed = self
+            .route(session, outgoing, &mut entries)
+            .map(|routed| match routed {
+                Routed::Before(placed) => placed,
+                Routed::Fresh(routed) => {
+                    let (partition, base_offset) =
+                        entries.first().copied().unwrap_or((PartitionId(0), 0));
+                    if !entries.is_empty() {
+                        self.append(&entries, &outgoing.batch, outgoing.not_before);
+                    }
+                    Placed {
+                        routed,
+                        partition,
+                        base_offset,
+                    }
                 }
-                Ok(Placed { routed, partition, base_offset })
-            }
-        });
+            });
         self.entries = entries;
         placed
     }
@@ -69,14 +81,22 @@ impl Shard {
     ) -> Result<Routed, Refusal> {
         match &outgoing.target {
             Target::Partition(id) => {
-                let partition = self.state.partitions.get(id).ok_or(Refusal::NoSuchPartition)?;
+                let partition = self
+                    .state
+                    .partitions
+                    .get(id)
+                    .ok_or(Refusal::NoSuchPartition)?;
                 let next = partition.next;
                 self.check_size(partition.topic, &outgoing.batch)?;
                 if let Some(batch) = producer_batch(outgoing.batch.header())
                     && let Fresh::Duplicate { base_offset } =
                         self.state.producers.check(*id, batch)?
                 {
-                    return Ok(Routed::Before(Placed { routed: 1, partition: *id, base_offset }));
+                    return Ok(Routed::Before(Placed {
+                        routed: 1,
+                        partition: *id,
+                        base_offset,
+                    }));
                 }
                 entries.push((*id, next));
             }
@@ -85,7 +105,10 @@ impl Shard {
                 self.check_size(*id, &outgoing.batch)?;
                 entries.extend(self.choose(*id, outgoing.key_hash));
             }
-            Target::Exchange { exchange, routing_key } => {
+            Target::Exchange {
+                exchange,
+                routing_key,
+            } => {
                 if !exchange.is_empty() {
                     let known = self.state.catalog.exchange(exchange);
                     let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
@@ -103,7 +126,9 @@ impl Shard {
                 }
             }
         }
-        Ok(Routed::Fresh(u32::try_from(entries.len()).unwrap_or(u32::MAX)))
+        Ok(Routed::Fresh(
+            u32::try_from(entries.len()).unwrap_or(u32::MAX),
+        ))
     }
 
     /// The partition of a topic that a message with this key goes to, and its next offset.
@@ -127,7 +152,11 @@ impl Shard {
     }
 
     fn check_size(&self, topic: TopicId, batch: &Batch) -> Result<(), Refusal> {
-        let topic = self.state.catalog.topic(topic).ok_or(Refusal::NoSuchTopic)?;
+        let topic = self
+            .state
+            .catalog
+            .topic(topic)
+            .ok_or(Refusal::NoSuchTopic)?;
         let (size, limit) = (batch.bytes().len(), topic.config.max_message_bytes as usize);
         if size > limit {
             return Err(Refusal::TooLarge { size, limit });
@@ -144,7 +173,16 @@ impl Shard {
     ) {
         let header = batch.header();
         let count = batch.offset_count();
-        self.filling.commit.push_append(entries, count, header.max_timestamp, batch.bytes());
+        let commit = &self.filling.commit;
+        if !commit.is_empty() && commit.len_bytes() + batch.bytes().len() > COMMIT_AT_MOST {
+            self.rotate();
+        }
+        if self.now.ms_since(self.state.clock) >= CLOCK_STEP_MS {
+            self.record(Urgency::Lazy, &StateFrame::Clock(self.now));
+        }
+        self.filling
+            .commit
+            .push_append(entries, count, header.max_timestamp, batch.bytes());
         self.filling.urgent = true;
         self.state.append(entries, header);
         self.tally.records_in += u64::from(count);
@@ -154,7 +192,13 @@ impl Shard {
             if let Some(until) = not_before.or_else(|| self.delayed_until(id)) {
                 let range = OffsetRange { first, count };
                 let event = QueueEvent::Delayed { range, until };
-                self.record(Urgency::Now, &StateFrame::Queue { partition: id, event });
+                self.record(
+                    Urgency::Now,
+                    &StateFrame::Queue {
+                        partition: id,
+                        event,
+                    },
+                );
             }
         }
     }
@@ -186,6 +230,11 @@ impl Publish {
     /// What the command counts as while it is pending, bytes.
     pub(crate) fn payload_bytes(&self) -> usize {
         const OVERHEAD: usize = 256;
-        self.messages.iter().map(|message| message.batch.bytes().len() + OVERHEAD).sum()
+        let sum: usize = self
+            .messages
+            .iter()
+            .map(|message| message.batch.bytes().len() + OVERHEAD)
+            .sum();
+        sum.min(PENDING_AT_MOST)
     }
 }

@@ -23,15 +23,25 @@ impl Shard {
     /// A session is gone: its consumers leave, what it holds goes back, its topics end.
     pub(crate) fn end_session(&mut self, now: Timestamp, id: SessionId) {
         self.now = now;
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
         for (consumer, topic) in session.consumers {
             self.remove_consumer(topic, id, consumer);
         }
         for partition in session.partitions {
-            let Some(state) = self.state.partitions.get(&partition) else { continue };
+            let Some(state) = self.state.partitions.get(&partition) else {
+                continue;
+            };
             let topic = state.topic;
-            let Some(ranges) = state.queue.held_by(id) else { continue };
-            let event = QueueEvent::Released { ranges, until: None, count: true };
+            let Some(ranges) = state.queue.held_by(id) else {
+                continue;
+            };
+            let event = QueueEvent::Released {
+                ranges,
+                until: None,
+                count: true,
+            };
             self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
             self.dirty.push(topic);
         }
@@ -61,7 +71,11 @@ impl Shard {
             .collect();
         held.sort_unstable_by_key(|(id, _)| *id);
         for (partition, ranges) in held {
-            let event = QueueEvent::Released { ranges, until: None, count: true };
+            let event = QueueEvent::Released {
+                ranges,
+                until: None,
+                count: true,
+            };
             self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
         }
         self.resume_dead_letters();

@@ -1,9 +1,9 @@
 //! Streams: watching partitions grow, consumer groups, offsets, producer ids.
 
-use std::sync::Arc;
-
 use forebay_base::{Offset, PartitionId, Timestamp};
-use forebay_stream::{StreamEvent, Token};
+use forebay_stream::{
+    GroupDescription, GroupListing, GroupPhase, GroupRefusal, StreamEvent, Token,
+};
 
 use super::consume::{Waiter, WaitsFor};
 use super::{ReplyTo, Shard, Urgency};
@@ -18,7 +18,10 @@ impl Shard {
         until: Timestamp,
     ) {
         let ready = partitions.iter().any(|(id, offset)| {
-            self.state.partitions.get(id).is_none_or(|known| known.queue.end() > *offset)
+            self.state
+                .partitions
+                .get(id)
+                .is_none_or(|known| known.queue.end() > *offset)
         });
         if ready || until <= self.now {
             return self.reply_now(to, Ok(Reply::Done));
@@ -28,7 +31,14 @@ impl Shard {
         }
         self.timers.add_request(until, to.request);
         let waits_for = WaitsFor::Records(partitions);
-        self.waiters.insert(to.request, Waiter { to, until, waits_for });
+        self.waiters.insert(
+            to.request,
+            Waiter {
+                to,
+                until,
+                waits_for,
+            },
+        );
     }
 
     /// The partition grew, or is gone.
@@ -40,7 +50,11 @@ impl Shard {
         }
     }
 
-    pub(super) fn forget_watch(&mut self, request: RequestId, partitions: &[(PartitionId, Offset)]) {
+    pub(super) fn forget_watch(
+        &mut self,
+        request: RequestId,
+        partitions: &[(PartitionId, Offset)],
+    ) {
         for (id, _) in partitions {
             if let Some(requests) = self.watchers.get_mut(id) {
                 requests.retain(|known| *known != request);
@@ -52,26 +66,32 @@ impl Shard {
     }
 
     pub(super) fn allocate_producer(&mut self, to: ReplyTo) {
-        let id = self.state.next_producer;
+        let id = self.state.producers.next_id();
         let event = StreamEvent::ProducerAllocated { next: id + 1 };
         self.record(Urgency::Now, &StateFrame::Stream(event));
         self.reply(to, Ok(Reply::Producer(id)));
     }
 
     pub(super) fn commit_offsets(&mut self, to: ReplyTo, commit: OffsetCommit) {
-        let OffsetCommit { group, member, instance, generation, entries } = commit;
-        let checked = self.groups.check_commit(
-            self.now,
-            &group,
-            &member,
+        let OffsetCommit {
+            group,
+            member,
+            instance,
             generation,
-            instance.as_deref(),
-        );
+            entries,
+        } = commit;
+        let checked =
+            self.groups
+                .check_commit(self.now, &group, &member, generation, instance.as_deref());
         if let Err(refusal) = checked {
             return self.reply_now(to, Err(refusal.into()));
         }
         if !entries.is_empty() {
-            let event = StreamEvent::OffsetsCommitted { group, at: self.now, entries };
+            let event = StreamEvent::OffsetsCommitted {
+                group,
+                at: self.now,
+                entries,
+            };
             self.record(Urgency::Now, &StateFrame::Stream(event));
         }
         self.done(to);
@@ -80,16 +100,19 @@ impl Shard {
     pub(super) fn fetch_offsets(
         &mut self,
         to: ReplyTo,
-        group: &Arc<str>,
+        group: &str,
         partitions: Option<&[PartitionId]>,
     ) {
         let offsets = &self.state.offsets;
         let found = match partitions {
             Some(partitions) => partitions
                 .iter()
-                .filter_map(|id| Some((*id, offsets.committed(group, *id)?.clone())))
+                .filter_map(|id| Some((*id, offsets.fetch(group, *id)?.clone())))
                 .collect(),
-            None => offsets.all(group).map(|(id, known)| (id, known.clone())).collect(),
+            None => offsets
+                .fetch_all(group)
+                .map(|(id, known)| (id, known.clone()))
+                .collect(),
         };
         self.reply(to, Ok(Reply::Offsets(found)));
     }
@@ -101,27 +124,64 @@ impl Shard {
         match command {
             GroupCommand::Join(join) => self.groups.join(self.now, token, join),
             GroupCommand::Sync(sync) => self.groups.sync(self.now, token, sync),
-            GroupCommand::Heartbeat { group, member, instance, generation } => {
-                self.groups.heartbeat(
-                    self.now,
-                    token,
-                    &group,
-                    &member,
-                    generation,
-                    instance.as_deref(),
-                );
-            }
-            GroupCommand::Leave(leave) => self.groups.leave(self.now, token, leave),
+            GroupCommand::Heartbeat(beat) => self.groups.heartbeat(self.now, token, &beat),
+            GroupCommand::Leave(leave) => self.groups.leave(self.now, token, &leave),
         }
     }
 
     /// Sends what the groups have to say. Membership is not durable: after a restart members join
     /// again, as they do when a coordinator moves.
     pub(super) fn drain_groups(&mut self) {
-        for (token, result) in self.groups.drain() {
+        for (token, reply) in self.groups.drain() {
             if let Some(to) = self.group_requests.remove(&token.0) {
-                self.reply_now(to, result.map(Reply::Group).map_err(Into::into));
+                self.reply_now(to, Ok(Reply::Group(reply)));
             }
         }
+    }
+
+    pub(super) fn describe_group(&mut self, to: ReplyTo, group: String) {
+        let known = self.groups.describe(&group).or_else(|| {
+            let committed = self.state.offsets.last_commit(&group).is_some();
+            committed.then(|| GroupDescription {
+                group,
+                phase: GroupPhase::Empty,
+                protocol_type: String::new(),
+                protocol: String::new(),
+                leader: None,
+                generation: 0,
+                members: Vec::new(),
+            })
+        });
+        let description = known.map(Reply::GroupDescription);
+        self.reply(to, description.ok_or_else(|| GroupRefusal::NotFound.into()));
+    }
+
+    pub(super) fn list_groups(&mut self, to: ReplyTo) {
+        let mut groups = self.groups.list();
+        for group in self.state.offsets.groups() {
+            if let Err(at) = groups.binary_search_by(|known| known.group.as_str().cmp(group)) {
+                let listing = GroupListing {
+                    group: group.to_owned(),
+                    phase: GroupPhase::Empty,
+                    protocol_type: String::new(),
+                };
+                groups.insert(at, listing);
+            }
+        }
+        self.reply(to, Ok(Reply::Groups(groups)));
+    }
+
+    pub(super) fn delete_group(&mut self, to: ReplyTo, group: String) {
+        let committed = self.state.offsets.last_commit(&group).is_some();
+        match self.groups.delete(&group) {
+            Err(GroupRefusal::NotFound) if committed => {}
+            Err(refusal) => return self.reply(to, Err(refusal.into())),
+            Ok(()) => {}
+        }
+        if committed {
+            let event = StreamEvent::GroupDeleted { group };
+            self.record(Urgency::Now, &StateFrame::Stream(event));
+        }
+        self.done(to);
     }
 }

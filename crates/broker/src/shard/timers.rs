@@ -58,7 +58,11 @@ const EXPIRE_AT_ONCE: usize = 10_000;
 impl Shard {
     /// The earliest moment at which [`Shard::tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.next().into_iter().chain(self.groups.next_deadline()).min()
+        self.timers
+            .next()
+            .into_iter()
+            .chain(self.groups.next_deadline())
+            .min()
     }
 
     /// Time has passed: leases and delays end, waiting requests give up, members time out.
@@ -83,28 +87,33 @@ impl Shard {
             };
             self.dirty.push(partition.topic);
             for event in partition.queue.expire(now, EXPIRE_AT_ONCE) {
-                self.record(Urgency::Lazy, &StateFrame::Queue { partition: id, event });
+                self.record(
+                    Urgency::Lazy,
+                    &StateFrame::Queue {
+                        partition: id,
+                        event,
+                    },
+                );
             }
         }
         self.groups.expire(now);
-        self.expire_producers();
     }
 
     pub(super) fn note_deadline(&mut self, id: PartitionId) {
-        let deadline = self.state.partitions.get(&id).and_then(|p| p.queue.next_deadline());
+        let deadline = self
+            .state
+            .partitions
+            .get(&id)
+            .and_then(|p| p.queue.next_deadline());
         self.timers.note(id, deadline);
     }
 
     fn time_out(&mut self, request: RequestId) {
-        let Some(waiter) = self.end_waiter(request) else { return };
+        let Some(waiter) = self.end_waiter(request) else {
+            return;
+        };
         let reply = waiter.empty_reply();
         self.reply_now(waiter.to, Ok(reply));
-    }
-
-    /// Producers that were silent for long are forgotten. This follows from the batches and the
-    /// time alone, so it needs no frame: one that is forgotten late refuses nothing wrongly.
-    fn expire_producers(&mut self) {
-        self.state.producers.expire(self.now);
     }
 
     pub(super) fn done(&mut self, to: super::ReplyTo) {

@@ -44,10 +44,19 @@ impl Shard {
         };
         config.partitions = topic.config.partitions;
         config.exclusive = topic.config.exclusive;
-        let event = CatalogEvent::TopicAltered { id, config: Box::new(config), at: self.now };
+        let event = CatalogEvent::TopicAltered {
+            id,
+            config: Box::new(config),
+            at: self.now,
+        };
         self.record(Urgency::Now, &StateFrame::Catalog(event));
         self.dirty.push(id);
-        let altered = self.state.catalog.topic(id).cloned().ok_or(Refusal::NoSuchTopic);
+        let altered = self
+            .state
+            .catalog
+            .topic(id)
+            .cloned()
+            .ok_or(Refusal::NoSuchTopic);
         self.reply(to, altered.map(Reply::Topic));
     }
 
@@ -56,7 +65,10 @@ impl Shard {
             return self.reply(to, Err(refusal));
         }
         let ready = self.depth(id).ready;
-        let consumers = self.consumers.get(&id).map_or(0, |all| all.standing_count());
+        let consumers = self
+            .consumers
+            .get(&id)
+            .map_or(0, |all| all.standing_count());
         if only_if.unused && consumers > 0 {
             return self.reply_now(to, Err(Refusal::InUse));
         }
@@ -69,7 +81,9 @@ impl Shard {
 
     /// Deletes a topic with its bindings, and tells those who waited for its messages.
     pub(super) fn remove_topic(&mut self, id: TopicId) {
-        let Some(topic) = self.state.catalog.topic(id).cloned() else { return };
+        let Some(topic) = self.state.catalog.topic(id).cloned() else {
+            return;
+        };
         if let Some(consumers) = self.consumers.remove(&id) {
             for request in consumers.requests() {
                 if let Some(waiter) = self.end_waiter(request) {
@@ -90,7 +104,10 @@ impl Shard {
             session.exclusive.remove(&id);
         }
         self.remove_bindings_to(&Destination::Topic(topic.name.clone()));
-        self.record(Urgency::Now, &StateFrame::Catalog(CatalogEvent::TopicDeleted { id }));
+        self.record(
+            Urgency::Now,
+            &StateFrame::Catalog(CatalogEvent::TopicDeleted { id }),
+        );
         for partition in &topic.partitions {
             self.timers.note(*partition, None);
             self.wake_watchers(*partition);

@@ -1,0 +1,287 @@
+//! The life of a message as work, through the door, on a real disk.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use forebay_base::SystemClock;
+use forebay_broker::*;
+use forebay_record::{Batch, BatchBuilder};
+
+struct World {
+    dir: tempfile::TempDir,
+    broker: Broker,
+    running: Option<Running>,
+}
+
+fn options(dir: &tempfile::TempDir) -> Options {
+    Options {
+        journal_file_bytes: 4 << 20,
+        min_free_bytes: 0,
+        ..Options::new(dir.path())
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (broker, running) = Broker::open(options(&dir), Arc::new(SystemClock)).unwrap();
+        Self {
+            dir,
+            broker,
+            running: Some(running),
+        }
+    }
+
+    /// Stops in good order and opens again.
+    async fn restart(&mut self) {
+        self.running.take().unwrap().shutdown().await.unwrap();
+        let (broker, running) = Broker::open(options(&self.dir), Arc::new(SystemClock)).unwrap();
+        self.broker = broker;
+        self.running = Some(running);
+    }
+
+    async fn topic(&self, name: &str, config: TopicConfig) -> Arc<TopicInfo> {
+        self.broker.create_topic(name, config).await.unwrap()
+    }
+
+    async fn publish(&self, target: Target, bodies: &[&str]) -> Placed {
+        let publish = Publish {
+            messages: vec![Outgoing {
+                target,
+                batch: batch(bodies),
+                key_hash: None,
+                not_before: None,
+            }],
+            durability: Durability::Synced,
+            when_full: WhenFull::Refuse,
+        };
+        self.broker
+            .publish(publish)
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap()
+    }
+
+    async fn receive(&self, topic: &TopicInfo, max: u32) -> Vec<(String, Receipt)> {
+        self.receive_for(topic, max, 0, 60_000).await
+    }
+
+    async fn receive_for(
+        &self,
+        topic: &TopicInfo,
+        max: u32,
+        wait_ms: u64,
+        lease_ms: u64,
+    ) -> Vec<(String, Receipt)> {
+        let receive = Receive {
+            topic: topic.id,
+            max,
+            until: (wait_ms > 0).then(|| self.broker.now().plus_ms(wait_ms)),
+            mode: ConsumerMode::LeaseMs(lease_ms),
+        };
+        let deliveries = self.broker.receive(receive).await.unwrap();
+        let mut cursor = Cursor::default();
+        let delivered = self.broker.records(&deliveries, &mut cursor).await.unwrap();
+        delivered
+            .into_iter()
+            .map(|d| (body(&d), d.receipt))
+            .collect()
+    }
+
+    async fn settle(&self, receipts: Vec<Receipt>, outcome: Outcome) -> Vec<Settled> {
+        self.broker.settle(receipts, outcome).await.unwrap()
+    }
+}
+
+fn batch(bodies: &[&str]) -> Batch {
+    let mut batch = BatchBuilder::new(1_000);
+    for body in bodies {
+        let headers = std::iter::empty();
+        batch
+            .push(1_000, None, Some(body.as_bytes()), headers)
+            .unwrap();
+    }
+    batch.finish()
+}
+
+fn body(delivered: &Delivered) -> String {
+    String::from_utf8(delivered.record.value.clone().unwrap().to_vec()).unwrap()
+}
+
+fn bodies(received: &[(String, Receipt)]) -> Vec<&str> {
+    received.iter().map(|(body, _)| body.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_is_acked_is_gone_and_what_is_not_comes_back() {
+    let mut world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    let placed = world
+        .publish(Target::Topic(topic.id), &["a", "b", "c"])
+        .await;
+    assert_eq!((placed.routed, placed.base_offset), (1, 0));
+
+    let received = world.receive(&topic, 2).await;
+    assert_eq!(bodies(&received), ["a", "b"]);
+    let settled = world.settle(vec![received[0].1], Outcome::Ack).await;
+    assert_eq!(settled, [Settled::Held]);
+    let release = Outcome::Release {
+        delay_ms: 0,
+        count: true,
+    };
+    world.settle(vec![received[1].1], release).await;
+
+    let again = world.receive(&topic, 10).await;
+    assert_eq!(bodies(&again), ["b", "c"]);
+    assert_eq!(again[0].1.attempt, 2);
+
+    world.restart().await;
+    let stats = world.broker.stats(topic.id).await.unwrap();
+    assert_eq!(
+        (stats.ready, stats.leased),
+        (0, 2),
+        "leases with a time survive a restart"
+    );
+    let receipts = again.iter().map(|(_, receipt)| *receipt).collect();
+    assert_eq!(
+        world.settle(receipts, Outcome::Ack).await,
+        [Settled::Held, Settled::Held]
+    );
+    assert_eq!(
+        world.broker.stats(topic.id).await.unwrap(),
+        TopicStats::default()
+    );
+}
+
+#[tokio::test]
+async fn a_waiting_receive_is_answered_by_the_next_message() {
+    let world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    let (received, _) = tokio::join!(
+        world.receive_for(&topic, 1, 60_000, 1_000),
+        world.publish(Target::Topic(topic.id), &["late"]),
+    );
+    assert_eq!(bodies(&received), ["late"]);
+    assert!(
+        world.receive_for(&topic, 1, 1, 1_000).await.is_empty(),
+        "the wait ends"
+    );
+}
+
+#[tokio::test]
+async fn too_many_deliveries_end_in_the_dead_letter_topic() {
+    let mut world = World::new();
+    let dead = world.topic("dead", TopicConfig::default()).await;
+    let config = TopicConfig {
+        max_deliveries: Some(2),
+        dead_letter: Some(DeadLetterTarget::Topic("dead".into())),
+        ..TopicConfig::default()
+    };
+    let topic = world.topic("work", config).await;
+    world.publish(Target::Topic(topic.id), &["poison"]).await;
+    for _ in 0..2 {
+        let received = world.receive(&topic, 1).await;
+        let release = Outcome::Release {
+            delay_ms: 0,
+            count: true,
+        };
+        world.settle(vec![received[0].1], release).await;
+    }
+    assert!(world.receive(&topic, 1).await.is_empty());
+    let received = world.receive_for(&dead, 1, 60_000, 1_000).await;
+    assert_eq!(bodies(&received), ["poison"]);
+    world.restart().await;
+    assert_eq!(
+        world.broker.stats(topic.id).await.unwrap(),
+        TopicStats::default()
+    );
+}
+
+#[tokio::test]
+async fn an_exchange_routes_one_body_to_many_topics() {
+    let mut world = World::new();
+    let config = ExchangeConfig {
+        kind: ExchangeKind::Topic,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        labels: Default::default(),
+    };
+    let declare = Command::DeclareExchange {
+        name: "orders".into(),
+        config,
+    };
+    world.broker.call(declare).await.unwrap();
+    for (name, key) in [("eu", "eu.#"), ("all", "#"), ("us", "us.*")] {
+        world.topic(name, TopicConfig::default()).await;
+        let binding = Binding {
+            exchange: "orders".into(),
+            destination: Destination::Topic(name.into()),
+            key: key.into(),
+            arguments: String::new(),
+        };
+        world.broker.call(Command::Bind(binding)).await.unwrap();
+    }
+    world.restart().await;
+    let target = Target::Exchange {
+        exchange: "orders".into(),
+        routing_key: "eu.de.berlin".into(),
+    };
+    assert_eq!(world.publish(target, &["o"]).await.routed, 2);
+    let nowhere = Target::Exchange {
+        exchange: "".into(),
+        routing_key: "nowhere".into(),
+    };
+    assert_eq!(world.publish(nowhere, &["o"]).await.routed, 0);
+    for (name, expected) in [("eu", 1), ("all", 1), ("us", 0)] {
+        let topic = world.broker.directory().topic(name).unwrap();
+        assert_eq!(
+            world.broker.stats(topic.id).await.unwrap().ready,
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_session_gives_back_what_it_holds() {
+    let world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    world
+        .publish(Target::Topic(topic.id), &["a", "b", "c"])
+        .await;
+    let mut session = world.broker.session();
+    let subscribe = Subscribe {
+        topic: topic.id,
+        consumer: ConsumerId(7),
+        credit: 2,
+        mode: ConsumerMode::UntilSessionEnds,
+        exclusive: false,
+    };
+    session
+        .handle()
+        .call(Command::Subscribe(subscribe))
+        .await
+        .unwrap();
+    let Some(Event::Delivery { deliveries, .. }) = session.next().await else {
+        panic!()
+    };
+    assert_eq!(deliveries.len(), 2);
+    session
+        .handle()
+        .tell(Command::Credit {
+            consumer: ConsumerId(7),
+            add: 5,
+        })
+        .await
+        .unwrap();
+    let Some(Event::Delivery { deliveries, .. }) = session.next().await else {
+        panic!()
+    };
+    assert_eq!(deliveries.len(), 1);
+    drop(session);
+    let received = world.receive_for(&topic, 10, 60_000, 1_000).await;
+    assert_eq!(bodies(&received), ["a", "b", "c"]);
+    assert!(received.iter().all(|(_, receipt)| receipt.attempt == 2));
+}
