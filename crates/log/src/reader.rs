@@ -311,9 +311,11 @@ impl LogReader {
         self.index.write().publish(position, end, touches);
     }
 
-    /// Everything before `end` is durable.
+    /// Recovery read everything there is before `end`.
     pub(crate) fn set_durable(&self, end: Position) {
         self.durable.store(end.0, Ordering::Release);
+        let mut index = self.index.write();
+        index.published = index.published.max(end);
     }
 
     /// Where to start looking for `offset`, and the partition's bounds.

@@ -345,7 +345,6 @@ impl Recovery {
         let mut at = geometry.byte_of(start).max(FILE_HEADER);
         let mut after = start;
         let first = geometry.file_of(start);
-        reader.set_durable(start);
         for (place, file) in self.files.journal.iter().enumerate() {
             if file.number < first {
                 continue;

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod crash;
+mod data_dir;
+mod golden;
 mod reading;
 mod recovery;
+mod snapshot;
 mod space;
 mod world;

@@ -301,3 +301,16 @@ fn a_failed_sync_stops_the_journal_for_good() {
     let end = opened.reader.bounds(PartitionId(1)).unwrap().end;
     assert_eq!(end, 1, "what was not synced is not shown");
 }
+
+#[test]
+fn what_recovery_has_shown_survives_a_power_cut_right_after() {
+    use forebay_log::Fault;
+    let world = World::new(16 << 10);
+    let mut opened = world.open();
+    // The process dies between write and sync; the operating system lives on.
+    world.disk.fail_at(2, Fault::Eio);
+    opened.write(&filler(0)).unwrap_err();
+    assert_eq!(world.open().replayed.len(), 2);
+    world.disk.crash(None);
+    assert_eq!(world.open().replayed.len(), 2);
+}
