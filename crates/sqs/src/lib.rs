@@ -1,1 +1,41 @@
-//! TODO
+//! The Amazon SQS front end: unmodified AWS SDKs use Forebay's topics as their queues.
+//!
+//! It speaks the JSON protocol of SQS over HTTP/1.1 (`X-Amz-Target: AmazonSQS.<Action>`,
+//! `application/x-amz-json-1.0`). A request is read and judged here, put to the [`Broker`] in its
+//! own words, and answered with the texts, codes and digests SDKs expect. Signatures are not
+//! verified: any credentials are accepted, and none. Nothing is kept here but the connections.
+//!
+//! Absent from here: files, the clock, and what a message means to other protocols beyond the
+//! mapping of `docs/mapping.md`.
+//!
+//! [`Broker`]: forebay_broker::Broker
+
+mod attributes;
+mod batch;
+mod dispatch;
+mod error;
+mod http;
+mod incoming;
+mod json;
+mod limits;
+mod md5;
+mod message_attributes;
+mod operations;
+mod options;
+mod outgoing;
+mod queue_name;
+mod receipt;
+mod redrive;
+mod request_body;
+mod serve;
+mod server;
+mod text;
+
+pub use options::Options;
+pub use serve::serve;
+
+/// Reads `body` as a request of every action, as far as that goes without a broker. For fuzzing.
+#[doc(hidden)]
+pub fn fuzz_request(body: &[u8]) {
+    dispatch::check_all(body);
+}

@@ -1,0 +1,292 @@
+//! Queue attributes: what may be set, what that means for the topic, and what is given back.
+//!
+//! What the broker acts on lies in the fields of [`TopicConfig`]; everything else lies in its
+//! labels, under the attribute's name behind [`LABEL_PREFIX`], exactly as the client wrote it.
+
+use std::borrow::Cow;
+
+use forebay_broker::TopicConfig;
+
+use crate::error::Fault;
+use crate::limits::{
+    DELAY_SECONDS_MAX, KMS_REUSE_SECONDS, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, POLICY_BYTES_MAX,
+    RETENTION_SECONDS, RETENTION_SECONDS_DEFAULT, VISIBILITY_SECONDS_MAX, WAIT_SECONDS_MAX,
+};
+use crate::redrive;
+
+/// Before the names of attributes and tags among the labels.
+const LABEL_PREFIX: &str = "sqs.";
+/// Before the key of a tag among the labels.
+const TAG_PREFIX: &str = "sqs.tag.";
+const MS_PER_SECOND: u64 = 1_000;
+
+/// The attributes that can be set on a standard queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueueAttribute {
+    VisibilityTimeout,
+    DelaySeconds,
+    MaximumMessageSize,
+    MessageRetentionPeriod,
+    ReceiveMessageWaitTimeSeconds,
+    Policy,
+    RedrivePolicy,
+    RedriveAllowPolicy,
+    KmsMasterKeyId,
+    KmsDataKeyReusePeriodSeconds,
+    SqsManagedSseEnabled,
+}
+
+use QueueAttribute as Q;
+
+impl QueueAttribute {
+    pub(crate) const ALL: [Self; 11] = [
+        Q::VisibilityTimeout,
+        Q::DelaySeconds,
+        Q::MaximumMessageSize,
+        Q::MessageRetentionPeriod,
+        Q::ReceiveMessageWaitTimeSeconds,
+        Q::Policy,
+        Q::RedrivePolicy,
+        Q::RedriveAllowPolicy,
+        Q::KmsMasterKeyId,
+        Q::KmsDataKeyReusePeriodSeconds,
+        Q::SqsManagedSseEnabled,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Q::VisibilityTimeout => "VisibilityTimeout",
+            Q::DelaySeconds => "DelaySeconds",
+            Q::MaximumMessageSize => "MaximumMessageSize",
+            Q::MessageRetentionPeriod => "MessageRetentionPeriod",
+            Q::ReceiveMessageWaitTimeSeconds => "ReceiveMessageWaitTimeSeconds",
+            Q::Policy => "Policy",
+            Q::RedrivePolicy => "RedrivePolicy",
+            Q::RedriveAllowPolicy => "RedriveAllowPolicy",
+            Q::KmsMasterKeyId => "KmsMasterKeyId",
+            Q::KmsDataKeyReusePeriodSeconds => "KmsDataKeyReusePeriodSeconds",
+            Q::SqsManagedSseEnabled => "SqsManagedSseEnabled",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|attribute| attribute.name() == name)
+    }
+
+    /// The value a queue has, `None` if it was never set and has no default.
+    pub(crate) fn value(self, config: &TopicConfig) -> Option<Cow<'_, str>> {
+        let label = || label(config, self.name()).map(Cow::Borrowed);
+        match self {
+            Q::VisibilityTimeout => Some((config.lease_ms / MS_PER_SECOND).to_string().into()),
+            Q::DelaySeconds => Some((config.delay_ms / MS_PER_SECOND).to_string().into()),
+            Q::MaximumMessageSize => Some(message_bytes_max(config).to_string().into()),
+            Q::MessageRetentionPeriod => Some(retention_seconds(config).to_string().into()),
+            Q::ReceiveMessageWaitTimeSeconds => Some(wait_seconds(config).to_string().into()),
+            Q::SqsManagedSseEnabled => label().or(Some("true".into())),
+            Q::Policy
+            | Q::RedrivePolicy
+            | Q::RedriveAllowPolicy
+            | Q::KmsMasterKeyId
+            | Q::KmsDataKeyReusePeriodSeconds => label(),
+        }
+    }
+}
+
+/// The largest message the queue takes, bytes.
+pub(crate) fn message_bytes_max(config: &TopicConfig) -> usize {
+    parsed(config, Q::MaximumMessageSize).unwrap_or(MESSAGE_BYTES_MAX)
+}
+
+/// How long a receive waits that names no time of its own, seconds.
+pub(crate) fn wait_seconds(config: &TopicConfig) -> u32 {
+    parsed(config, Q::ReceiveMessageWaitTimeSeconds).unwrap_or(0)
+}
+
+fn retention_seconds(config: &TopicConfig) -> u64 {
+    parsed(config, Q::MessageRetentionPeriod)
+        .or_else(|| config.retention.ms.map(|ms| ms / MS_PER_SECOND))
+        .unwrap_or(u64::from(RETENTION_SECONDS_DEFAULT))
+}
+
+fn parsed<T: std::str::FromStr>(config: &TopicConfig, attribute: QueueAttribute) -> Option<T> {
+    label(config, attribute.name())?.parse().ok()
+}
+
+fn label<'a>(config: &'a TopicConfig, name: &str) -> Option<&'a str> {
+    // Sends look this up for every message: no allocation for the key.
+    let after = |key: &String| key.strip_prefix(LABEL_PREFIX) == Some(name);
+    config
+        .labels
+        .iter()
+        .find(|(key, _)| after(key))
+        .map(|(_, value)| value.as_str())
+}
+
+fn set_label(config: &mut TopicConfig, attribute: QueueAttribute, value: &str) {
+    config.labels.insert(
+        format!("{LABEL_PREFIX}{}", attribute.name()),
+        value.to_owned(),
+    );
+}
+
+fn clear_label(config: &mut TopicConfig, attribute: QueueAttribute) {
+    config
+        .labels
+        .remove(&format!("{LABEL_PREFIX}{}", attribute.name()));
+}
+
+/// Keeps a tag given at creation.
+pub(crate) fn set_tag(config: &mut TopicConfig, key: &str, value: &str) {
+    config
+        .labels
+        .insert(format!("{TAG_PREFIX}{key}"), value.to_owned());
+}
+
+/// Applies what `CreateQueue` or `SetQueueAttributes` asks. `exists` tells whether a queue has
+/// that name, for the dead-letter queue.
+pub(crate) fn apply<'a>(
+    config: &mut TopicConfig,
+    asked: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    exists: impl Fn(&str) -> bool,
+) -> Result<(), Fault> {
+    check_encryption(asked.clone())?;
+    for (name, value) in asked {
+        let attribute = QueueAttribute::named(name).ok_or_else(|| unknown(name, value))?;
+        set(config, attribute, value, &exists)?;
+    }
+    Ok(())
+}
+
+/// Why an attribute cannot be set on a standard queue.
+fn unknown(name: &str, value: &str) -> Fault {
+    match name {
+        "FifoQueue" if value.eq_ignore_ascii_case("true") => fifo(),
+        "DeduplicationScope" | "FifoThroughputLimit" => Fault::InvalidAttributeName(format!(
+            "You can specify the {name} only when FifoQueue is set to true."
+        )),
+        _ => Fault::unknown_attribute(name),
+    }
+}
+
+/// What FIFO queues are answered with.
+pub(crate) fn fifo() -> Fault {
+    Fault::UnsupportedOperation("FIFO queues are not supported yet by this server.".into())
+}
+
+/// A queue is encrypted in one way only.
+fn check_encryption<'a>(
+    mut asked: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> Result<(), Fault> {
+    let has_key = asked
+        .clone()
+        .any(|(name, value)| name == Q::KmsMasterKeyId.name() && !value.is_empty());
+    let has_sse =
+        asked.any(|(name, value)| name == Q::SqsManagedSseEnabled.name() && value == "true");
+    if has_key && has_sse {
+        return Err(Fault::InvalidAttributeName(
+            "You can use one type of server-side encryption (SSE) at one time. You can either enable KMS SSE or SQS SSE.".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn set(
+    config: &mut TopicConfig,
+    attribute: QueueAttribute,
+    value: &str,
+    exists: &impl Fn(&str) -> bool,
+) -> Result<(), Fault> {
+    let within = |least: u32, most: u32| {
+        number(value, least, most).ok_or_else(|| Fault::invalid_attribute(attribute.name()))
+    };
+    let message_bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    match attribute {
+        Q::VisibilityTimeout => {
+            config.lease_ms = u64::from(within(0, VISIBILITY_SECONDS_MAX)?) * MS_PER_SECOND
+        }
+        Q::DelaySeconds => {
+            config.delay_ms = u64::from(within(0, DELAY_SECONDS_MAX)?) * MS_PER_SECOND
+        }
+        Q::MaximumMessageSize => {
+            within(
+                message_bytes(MESSAGE_BYTES_MIN),
+                message_bytes(MESSAGE_BYTES_MAX),
+            )?;
+            set_label(config, attribute, value);
+        }
+        Q::MessageRetentionPeriod => {
+            within(RETENTION_SECONDS.0, RETENTION_SECONDS.1)?;
+            set_label(config, attribute, value);
+        }
+        Q::ReceiveMessageWaitTimeSeconds => {
+            within(0, WAIT_SECONDS_MAX)?;
+            set_label(config, attribute, value);
+        }
+        Q::Policy => set_document(config, attribute, value, |value| {
+            let fits = value.len() <= POLICY_BYTES_MAX && redrive::object(value).is_some();
+            fits.then_some(())
+                .ok_or_else(|| Fault::invalid_attribute(attribute.name()))
+        })?,
+        Q::RedrivePolicy => {
+            let policy = (!value.is_empty())
+                .then(|| redrive::policy(value, exists))
+                .transpose()?;
+            set_document(config, attribute, value, |_| Ok(()))?;
+            redrive::install(config, policy);
+        }
+        Q::RedriveAllowPolicy => {
+            set_document(config, attribute, value, redrive::check_allow_policy)?
+        }
+        Q::KmsMasterKeyId => {
+            set_document(config, attribute, value, |_| Ok(()))?;
+            if !value.is_empty() {
+                set_label(config, Q::SqsManagedSseEnabled, "false");
+            }
+        }
+        Q::KmsDataKeyReusePeriodSeconds => {
+            // The default is not given back.
+            const DEFAULT: u32 = 300;
+            match within(KMS_REUSE_SECONDS.0, KMS_REUSE_SECONDS.1)? {
+                DEFAULT => clear_label(config, attribute),
+                _ => set_label(config, attribute, value),
+            }
+        }
+        Q::SqsManagedSseEnabled => match value {
+            "true" => {
+                clear_label(config, Q::KmsMasterKeyId);
+                set_label(config, attribute, value);
+            }
+            "false" => set_label(config, attribute, value),
+            _ => return Err(Fault::invalid_attribute(attribute.name())),
+        },
+    }
+    Ok(())
+}
+
+/// Keeps a text; an empty one removes the attribute.
+fn set_document(
+    config: &mut TopicConfig,
+    attribute: QueueAttribute,
+    value: &str,
+    check: impl Fn(&str) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if value.is_empty() {
+        clear_label(config, attribute);
+        return Ok(());
+    }
+    check(value)?;
+    set_label(config, attribute, value);
+    Ok(())
+}
+
+/// A number in digits only, within bounds.
+fn number(text: &str, least: u32, most: u32) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let value: u32 = digits.then(|| text.parse().ok())??;
+    (least..=most).contains(&value).then_some(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! From the name of an action to the operation that carries it out.
+
+use crate::error::{Fault, shown};
+use crate::operations::{
+    change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
+    list_queues, purge_queue, queue_attributes, receive_message, send_message, send_message_batch,
+};
+use crate::server::Server;
+
+/// Actions of the API this server does not have yet.
+const MISSING: [&str; 9] = [
+    "AddPermission",
+    "CancelMessageMoveTask",
+    "ListDeadLetterSourceQueues",
+    "ListMessageMoveTasks",
+    "ListQueueTags",
+    "RemovePermission",
+    "StartMessageMoveTask",
+    "TagQueue",
+    "UntagQueue",
+];
+
+/// Carries out `action` for a client that reached this server as `host`.
+pub(crate) async fn call(
+    server: &Server,
+    action: &str,
+    host: &str,
+    body: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    match action {
+        "SendMessage" => send_message::run(server, body).await,
+        "SendMessageBatch" => send_message_batch::run(server, body).await,
+        "ReceiveMessage" => receive_message::run(server, body).await,
+        "DeleteMessage" => delete_message::run(server, body).await,
+        "DeleteMessageBatch" => delete_message::run_batch(server, body).await,
+        "ChangeMessageVisibility" => change_message_visibility::run(server, body).await,
+        "ChangeMessageVisibilityBatch" => change_message_visibility::run_batch(server, body).await,
+        "CreateQueue" => create_queue::run(server, host, body).await,
+        "DeleteQueue" => delete_queue::run(server, body).await,
+        "GetQueueUrl" => get_queue_url::run(server, host, body),
+        "ListQueues" => list_queues::run(server, host, body),
+        "GetQueueAttributes" => queue_attributes::get(server, body).await,
+        "SetQueueAttributes" => queue_attributes::set(server, body).await,
+        "PurgeQueue" => purge_queue::run(server, body).await,
+        _ => Err(unknown(action)),
+    }
+}
+
+/// Reads and judges a body as a request of every action, as far as that goes without a broker.
+pub(crate) fn check_all(body: &[u8]) {
+    type Check = fn(&[u8]) -> Result<(), Fault>;
+    let checks: [Check; 14] = [
+        send_message::check,
+        send_message_batch::check,
+        |body| receive_message::Request::read(body)?.wanted().map(drop),
+        delete_message::check,
+        delete_message::check_batch,
+        change_message_visibility::check,
+        change_message_visibility::check_batch,
+        create_queue::check,
+        |body| delete_queue::Request::read(body).map(drop),
+        |body| get_queue_url::Request::read(body).map(drop),
+        |body| list_queues::Request::read(body).map(drop),
+        |body| queue_attributes::GetRequest::read(body).map(drop),
+        queue_attributes::check_set,
+        |body| purge_queue::Request::read(body).map(drop),
+    ];
+    for check in checks {
+        if let Err(fault) = check(body) {
+            crate::http::refusal(&fault);
+        }
+    }
+}
+
+fn unknown(action: &str) -> Fault {
+    if MISSING.contains(&action) {
+        return Fault::UnsupportedOperation(
+            format!("{action} is not supported yet by this server.").into(),
+        );
+    }
+    Fault::UnknownOperation(format!(
+        "The action {} is not valid for this endpoint.",
+        shown(action)
+    ))
+}

@@ -1,0 +1,114 @@
+//! `CreateQueue`: the same name with the same attributes, or with some of them left out, gives the
+//! queue there is; a different value is refused. FIFO queues are refused.
+
+use forebay_broker::{Refusal, TopicConfig, TopicInfo};
+use serde::{Deserialize, Serialize};
+
+use crate::attributes::{self, QueueAttribute};
+use crate::error::Fault;
+use crate::json::{self, Pairs, Text};
+use crate::queue_name::{self, FIFO_SUFFIX};
+use crate::server::Server;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    queue_name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    attributes: Pairs<'a, Text<'a>>,
+    // The one member of the API that starts with a small letter; some clients use a capital.
+    #[serde(borrow, default, rename = "tags", alias = "Tags")]
+    tags: Pairs<'a, Text<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    queue_url: String,
+}
+
+impl<'a> Request<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Fault> {
+        let request: Self = json::read(body)?;
+        let name = request.name()?;
+        if name.ends_with(FIFO_SUFFIX) {
+            return Err(attributes::fifo());
+        }
+        if !queue_name::is_legal(name) {
+            return Err(Fault::InvalidParameterValue(
+                "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length".to_owned(),
+            ));
+        }
+        Ok(request)
+    }
+
+    fn name(&self) -> Result<&str, Fault> {
+        self.queue_name
+            .as_ref()
+            .map(Text::as_str)
+            .ok_or_else(|| Fault::missing("QueueName"))
+    }
+
+    fn asked(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.attributes
+            .kept
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_str()))
+    }
+
+    /// What the queue is to be, starting from `base`.
+    fn config(
+        &self,
+        mut base: TopicConfig,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<TopicConfig, Fault> {
+        attributes::apply(&mut base, self.asked(), exists)?;
+        for (key, value) in &self.tags.kept {
+            attributes::set_tag(&mut base, key, value.as_str());
+        }
+        Ok(base)
+    }
+
+    /// Whether the queue there is has every attribute that was asked for.
+    fn check_same(&self, there: &TopicInfo, exists: impl Fn(&str) -> bool) -> Result<(), Fault> {
+        let wanted = self.config(there.config.clone(), exists)?;
+        for (name, _) in self.asked() {
+            let differs = QueueAttribute::named(name).is_some_and(|attribute| {
+                attribute.value(&wanted) != attribute.value(&there.config)
+            });
+            if differs {
+                return Err(Fault::QueueNameExists {
+                    attribute: name.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Judges a request as far as that goes without the broker: every dead-letter queue exists.
+pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
+    let request = Request::read(body)?;
+    request.config(TopicConfig::default(), |_| true).map(drop)
+}
+
+pub(crate) async fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
+    let request = Request::read(body)?;
+    let name = request.name()?;
+    let exists = |name: &str| server.queue_named(name).is_some();
+    match server.queue_named(name) {
+        Some(there) => request.check_same(&there, exists)?,
+        None => {
+            let config = request.config(TopicConfig::default(), exists)?;
+            match server.broker.create_topic(name, config).await {
+                Ok(_) => {}
+                Err(Refusal::TopicExists(there)) => request.check_same(&there, exists)?,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+    json::write(&Answer {
+        queue_url: server.options.url(host, name),
+    })
+}

@@ -1,0 +1,113 @@
+//! `SendMessage`: one message, answered when it is durable. One record batch of one record.
+
+use forebay_base::Timestamp;
+use forebay_broker::{Durability, Publish, Refusal, Target, TopicInfo, WhenFull};
+use forebay_record::{BatchBuilder, murmur2};
+
+use crate::attributes;
+use crate::error::Fault;
+use crate::json;
+use crate::limits::MESSAGE_BYTES_MIN;
+use crate::outgoing::{Outgoing, RequestMessage};
+use crate::queue_name;
+use crate::server::Server;
+
+const MS_PER_SECOND: u64 = 1_000;
+
+/// Judges a request as far as that goes without the queue.
+pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
+    let (_, message) = read(body)?;
+    let mut batch = BatchBuilder::new(0);
+    let id = message
+        .push(&mut batch, Timestamp(0))
+        .map_err(|error| Fault::Internal(error.to_string()))?;
+    batch.finish();
+    json::write(&message.sent(None, id)).map(drop)
+}
+
+fn read(body: &[u8]) -> Result<(Option<json::Text<'_>>, Outgoing<'_>), Fault> {
+    let mut request: RequestMessage<'_> = json::read(body)?;
+    let url = request.queue_url.take();
+    queue_name::from_url(&url)?;
+    Ok((url, request.accept(|| "MessageBody".to_owned())?))
+}
+
+pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
+    let (url, message) = read(body)?;
+    let queue = server.queue(&url)?;
+    if exceeds(&message, &queue) {
+        return Err(Fault::InvalidParameterValue(format!(
+            "One or more parameters are invalid. {}",
+            too_long(&queue)
+        )));
+    }
+    let now = server.broker.now();
+    let mut batch = BatchBuilder::with_capacity(now.0, batch_bytes(&message));
+    let message_id = message
+        .push(&mut batch, now)
+        .map_err(|error| Fault::Internal(error.to_string()))?;
+    let outgoing = forebay_broker::Outgoing {
+        target: Target::Topic(queue.id),
+        batch: batch.finish(),
+        key_hash: key_hash(&message),
+        not_before: not_before(message.delay_seconds, &queue, now),
+    };
+    let results = publish(server, vec![outgoing]).await?;
+    results
+        .into_iter()
+        .next()
+        .ok_or_else(|| Fault::Internal("no answer from the broker".to_owned()))??;
+    json::write(&message.sent(None, message_id))
+}
+
+pub(crate) async fn publish(
+    server: &Server,
+    messages: Vec<forebay_broker::Outgoing>,
+) -> Result<Vec<Result<forebay_broker::Placed, Refusal>>, Fault> {
+    let publish = Publish {
+        messages,
+        durability: Durability::Synced,
+        when_full: WhenFull::Refuse,
+    };
+    Ok(server.broker.publish(publish).await?)
+}
+
+/// Whether the message is larger than its queue allows.
+pub(crate) fn exceeds(message: &Outgoing<'_>, queue: &TopicInfo) -> bool {
+    let size = message.size();
+    // No queue has a smaller limit, so for most messages it need not be looked up.
+    size > MESSAGE_BYTES_MIN && size > attributes::message_bytes_max(&queue.config)
+}
+
+/// The reason given for a message that [`exceeds`].
+pub(crate) fn too_long(queue: &TopicInfo) -> String {
+    let limit = attributes::message_bytes_max(&queue.config);
+    format!("Reason: Message must be shorter than {limit} bytes.")
+}
+
+/// When the message may first be handed out, if its own delay overrides the queue's.
+pub(crate) fn not_before(
+    delay_seconds: Option<u32>,
+    queue: &TopicInfo,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let delay_ms = u64::from(delay_seconds?) * MS_PER_SECOND;
+    (delay_ms != queue.config.delay_ms).then(|| now.plus_ms(delay_ms))
+}
+
+/// The hash Kafka's default partitioner takes of the key.
+pub(crate) fn key_hash(message: &Outgoing<'_>) -> Option<u32> {
+    message.group_id.as_ref().map(|id| murmur2(id.as_bytes()))
+}
+
+/// Room for one message in a batch: what is sent and some more for framing, id and types.
+pub(crate) fn batch_bytes(message: &Outgoing<'_>) -> usize {
+    const FRAMING: usize = 192;
+    2 * message
+        .attributes
+        .iter()
+        .map(crate::message_attributes::Attribute::size)
+        .sum::<usize>()
+        + message.body.len()
+        + FRAMING
+}
