@@ -1,6 +1,5 @@
-//! Reading requests as AWS does: scalars are cast to strings, everything else that has the wrong
-//! type is a `SerializationException` with the text AWS gives. Strings are borrowed from the body
-//! where they hold no escape.
+//! Reading requests: what has the wrong type is a `SerializationException` with the text AWS gives.
+//! Strings are borrowed from the body where they hold no escape.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +15,7 @@ use crate::limits::JSON_ELEMENTS_MAX;
 const ANSWER_BYTES: usize = 512;
 const STRUCTURE: &str = "Start of structure or map found where not expected.";
 const LIST: &str = "Start of list found where not expected";
+const NUMBER_FOR_STRING: &str = "NUMBER_VALUE can not be converted to a String";
 const LIST_FOR_STRING: &str = "Unrecognized collection type class java.lang.String";
 
 /// Reads a request body. An empty one counts as an empty structure.
@@ -53,7 +53,7 @@ fn text_of(error: &serde_json::Error) -> String {
     text
 }
 
-/// A string. Numbers and booleans are taken as their text.
+/// A string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
@@ -82,16 +82,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 Ok(Text(Cow::Owned(text)))
             }
             fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(if value { "true" } else { "false" })))
+                let found = name_of(value);
+                Err(E::custom(format_args!(
+                    "{found} can not be converted to a String"
+                )))
             }
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(value.to_string())))
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+                Err(E::custom(NUMBER_FOR_STRING))
             }
-            fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(value.to_string())))
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+                Err(E::custom(NUMBER_FOR_STRING))
             }
-            fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(value.to_string())))
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+                Err(E::custom(NUMBER_FOR_STRING))
             }
             fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
                 Err(A::Error::custom(STRUCTURE))
@@ -104,7 +107,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A whole number.
+/// What AWS calls a boolean that stands in the wrong place.
+fn name_of(value: bool) -> &'static str {
+    if value { "TRUE_VALUE" } else { "FALSE_VALUE" }
+}
+
+/// A whole number. Of one with a fraction the fraction is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Integer(pub(crate) i64);
 
@@ -123,14 +131,15 @@ impl<'de> Deserialize<'de> for Integer {
             fn visit_u64<E: Error>(self, value: u64) -> Result<Integer, E> {
                 Ok(Integer(i64::try_from(value).unwrap_or(i64::MAX)))
             }
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Integer, E> {
-                Err(E::custom("NUMBER_VALUE can not be converted to an Integer"))
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Integer, E> {
+                #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+                Ok(Integer(value as i64))
             }
             fn visit_str<E: Error>(self, _: &str) -> Result<Integer, E> {
                 Err(E::custom("STRING_VALUE can not be converted to an Integer"))
             }
             fn visit_bool<E: Error>(self, value: bool) -> Result<Integer, E> {
-                let found = if value { "TRUE_VALUE" } else { "FALSE_VALUE" };
+                let found = name_of(value);
                 Err(E::custom(format_args!(
                     "{found} can not be converted to an Integer"
                 )))
@@ -279,17 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn scalars_are_cast_to_strings() {
-        for (json, text) in [
-            ("0", "0"),
-            ("-7", "-7"),
-            ("true", "true"),
-            ("\"a\\u00e9\"", "aé"),
-        ] {
-            let body = format!("{{\"Name\":{json}}}");
-            let sample: Sample<'_> = read(body.as_bytes()).unwrap();
-            assert_eq!(sample.name.unwrap().as_str(), text);
-        }
+    fn escapes_are_resolved_and_fractions_dropped() {
+        let sample: Sample<'_> = read(br#"{"Name":"a\u00e9","Number":-1.5}"#).unwrap();
+        assert_eq!(sample.name.unwrap().as_str(), "a\u{e9}");
+        assert_eq!(sample.number, Some(Integer(-1)));
     }
 
     #[test]
@@ -315,6 +317,16 @@ mod tests {
     fn wrong_types_are_told_as_aws_tells_them() {
         assert_eq!(refused(r#"{"Name":{}}"#), STRUCTURE);
         assert_eq!(refused(r#"{"Name":[]}"#), LIST_FOR_STRING);
+        for number in ["0", "-7", "1.5"] {
+            assert_eq!(
+                refused(&format!(r#"{{"Name":{number}}}"#)),
+                NUMBER_FOR_STRING
+            );
+        }
+        assert_eq!(
+            refused(r#"{"Name":false}"#),
+            "FALSE_VALUE can not be converted to a String"
+        );
         assert_eq!(
             refused(r#"{"Number":"1"}"#),
             "STRING_VALUE can not be converted to an Integer"
