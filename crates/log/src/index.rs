@@ -101,6 +101,16 @@ impl Track {
         self.rest.push_back(entry);
     }
 
+    /// Gives up what lies in the journal below `position`, and what lies above it but is only
+    /// found from below.
+    fn forget_below(&mut self, position: Position) {
+        if self.first.is_none_or(|first| first.position >= position) {
+            return;
+        }
+        let kept = self.rest.partition_point(|entry| entry.position < position);
+        self.trim(self.rest.get(kept).map_or(self.end, |entry| entry.offset));
+    }
+
     fn trim(&mut self, below: Offset) {
         if below <= self.start {
             return;
@@ -156,6 +166,12 @@ impl Index {
     pub(crate) fn trim(&mut self, partition: PartitionId, below: Offset) {
         if let Some(track) = self.tracks.get_mut(&partition) {
             track.trim(below);
+        }
+    }
+
+    pub(crate) fn forget_below(&mut self, position: Position) {
+        for track in self.tracks.values_mut() {
+            track.forget_below(position);
         }
     }
 

@@ -167,11 +167,17 @@ impl Journal {
             Space::Low => 0,
         };
         let end = self.end();
-        while self.oldest < self.current.number {
-            let file_end = self.geometry.start_of(self.oldest + 1);
-            if file_end > position || file_end.0.saturating_add(retain) > end.0 {
-                break;
-            }
+        let goes = |oldest: u64| {
+            let file_end = self.geometry.start_of(oldest + 1);
+            file_end <= position && file_end.0.saturating_add(retain) <= end.0
+        };
+        let oldest = (self.oldest..self.current.number)
+            .find(|oldest| !goes(*oldest))
+            .unwrap_or(self.current.number);
+        if oldest > self.oldest {
+            self.reader.forget_below(self.geometry.start_of(oldest));
+        }
+        while self.oldest < oldest {
             // Readers that find the file gone know that what they read of it is void.
             self.reader.remove_file(self.oldest);
             self.supply.give_back(self.oldest)?;

@@ -299,6 +299,11 @@ impl LogReader {
         self.files.write().insert(number, file);
     }
 
+    /// The journal below `position` is gone, or is about to go.
+    pub(crate) fn forget_below(&self, position: Position) {
+        self.index.write().forget_below(position);
+    }
+
     pub(crate) fn remove_file(&self, number: u64) {
         self.files.write().remove(&number);
     }

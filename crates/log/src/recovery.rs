@@ -537,6 +537,8 @@ impl Recovery {
             },
         };
         reader.add_file(file.number, Arc::clone(&file.file));
+        // The snapshot's index may be older than the last file that was dropped.
+        reader.forget_below(geometry.start_of(oldest));
         reader.set_durable(geometry.position(file.number, at));
         let journal = Journal {
             reader: Arc::clone(&reader),

@@ -89,8 +89,29 @@ impl QueueView {
 
     /// What `receipt` is still good for.
     pub fn check(&self, receipt: Receipt) -> Held {
-        self.find(receipt.offset)
-            .map_or(Held::Gone, |(_, found)| found.held(receipt.attempt))
+        self.held(self.find(receipt.offset), receipt)
+    }
+
+    /// A receipt for a delivery that the view does not know is honoured while the message is
+    /// ready: the delivery was written down lazily and lost with a crash, but it took place.
+    fn held(&self, found: Option<(Span, Found)>, receipt: Receipt) -> Held {
+        match found {
+            Some((_, found)) if found.attempts > 0 || receipt.offset < self.end => {
+                found.held(receipt.attempt)
+            }
+            None if receipt.attempt > 0 && self.is_fresh(receipt.offset) => Held::Ready,
+            _ => Held::Gone,
+        }
+    }
+
+    /// Whether the message is durable and was never handed out, as far as is known.
+    fn is_fresh(&self, offset: Offset) -> bool {
+        self.cursor <= offset
+            && offset < self.end
+            && self
+                .odd
+                .as_ref()
+                .is_none_or(|odd| odd.touched.get(offset).is_none())
     }
 
     fn find(&self, offset: Offset) -> Option<(Span, Found)> {
@@ -140,7 +161,7 @@ impl QueueView {
             let known = last
                 .filter(|(span, _)| span.first <= receipt.offset && receipt.offset <= span.last);
             last = known.or_else(|| self.find(receipt.offset));
-            let held = last.map_or(Held::Gone, |(_, found)| found.held(receipt.attempt));
+            let held = self.held(last, *receipt);
             let fits = match held {
                 Held::Leased { .. } => true,
                 Held::Ready => outcome == Outcome::Ack,
@@ -293,14 +314,13 @@ struct Found {
 
 impl Found {
     fn held(self, attempt: u32) -> Held {
-        if attempt == 0 || attempt > self.attempts {
-            return Held::Gone;
+        match (attempt, self.lessee) {
+            (0, _) => Held::Gone,
+            (attempt, _) if attempt < self.attempts => Held::Stale,
+            (_, None) => Held::Ready,
+            (attempt, Some(lessee)) if attempt == self.attempts => Held::Leased { lessee },
+            _ => Held::Gone,
         }
-        if attempt < self.attempts {
-            return Held::Stale;
-        }
-        self.lessee
-            .map_or(Held::Ready, |lessee| Held::Leased { lessee })
     }
 }
 

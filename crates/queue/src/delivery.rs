@@ -49,13 +49,12 @@ pub enum Held {
         /// Who holds it.
         lessee: SessionId,
     },
-    /// The delivery was the last one. Its lease has ended, and the message waits to be handed out
-    /// again.
+    /// The delivery was the last one, or one that a crash has made forgotten. Its lease has ended,
+    /// and the message waits to be handed out again.
     Ready,
     /// The message was handed out again since.
     Stale,
-    /// The message is settled, or there was no such delivery, or the delivery was given back
-    /// without counting.
+    /// The message is settled or not durable, or it is out under an earlier delivery.
     Gone,
 }
 

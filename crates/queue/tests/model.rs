@@ -148,12 +148,14 @@ impl Model {
             Message::Leased {
                 attempt, lessee, ..
             } => (attempt, Some(lessee)),
-            Message::Settled => (0, None),
+            Message::Settled => return Held::Gone,
         };
+        let fresh = attempts == 0;
         match receipt.attempt {
             0 => Held::Gone,
-            attempt if attempt > attempts => Held::Gone,
+            _ if fresh && receipt.offset >= self.end => Held::Gone,
             attempt if attempt < attempts => Held::Stale,
+            attempt if attempt > attempts && lessee.is_some() => Held::Gone,
             _ => lessee.map_or(Held::Ready, |lessee| Held::Leased { lessee }),
         }
     }
