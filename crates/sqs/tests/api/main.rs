@@ -1,0 +1,10 @@
+//! The SQS API as a client meets it over HTTP, with a real broker on a real disk behind it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod attributes;
+mod errors;
+mod messages;
+mod queues;
+mod receipts;
+mod waiting;
+mod world;
