@@ -155,3 +155,30 @@ pub(crate) fn find(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes that often look like frames.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(
+            prop_oneof![3 => Just(0u8), 2 => 0..3u8, 1 => any::<u8>()],
+            0..200,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_parsing_panic_or_stand_still(bytes in bytes(), at in 0..220usize) {
+            if let Ok((_, next)) = parse(&bytes, at) {
+                prop_assert!(next > at && next <= bytes.len());
+            }
+            if let Ok(Some(found)) = find(&bytes, at, PartitionId(0), 0) {
+                prop_assert!(found.payload.end <= bytes.len());
+            }
+        }
+    }
+}

@@ -113,3 +113,45 @@ fn take_u64(rest: &mut &[u8]) -> Result<u64, IndexError> {
     *rest = after;
     Ok(u64::from_le_bytes(*number))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::commit::Touch;
+
+    fn sample() -> Index {
+        let mut index = Index::default();
+        for number in 0..20u64 {
+            let touch = Touch {
+                partition: PartitionId(number % 3),
+                first: number,
+                end: number + 3,
+                max_timestamp: 5,
+            };
+            let position = Position(number << 17);
+            index.publish(position, Position(position.0 + 8), &[touch]);
+        }
+        index
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_a_short_copy_is_refused() {
+        let bytes = encode(&sample());
+        assert_eq!(encode(&decode(&bytes).unwrap()), bytes);
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decoding_panic(at in 0..600usize, value in any::<u8>()) {
+            let mut bytes = encode(&sample());
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let _any_answer = decode(&bytes);
+        }
+    }
+}

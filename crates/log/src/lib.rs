@@ -6,6 +6,7 @@
 //! or what a payload means. It uses threads and blocking calls only. `docs/format.md` describes
 //! every byte that is written here.
 
+mod check;
 mod cold;
 mod commit;
 mod data_dir;
@@ -26,6 +27,7 @@ mod supply;
 mod tail;
 mod walk;
 
+pub use check::{CheckReport, Damage, check};
 pub use commit::CommitBuilder;
 pub use data_dir::{DataDir, DataDirError};
 pub use disk::{Disk, DiskError, DiskFile, Fault, RealDisk, SimDisk};

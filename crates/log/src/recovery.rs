@@ -156,16 +156,17 @@ impl Journal {
 }
 
 /// The files of a journal directory.
-struct Files {
-    geometry: Geometry,
+pub(crate) struct Files {
+    pub(crate) geometry: Geometry,
     /// By number, without gaps.
-    journal: Vec<JournalFile>,
+    pub(crate) journal: Vec<JournalFile>,
     spares: Vec<PathBuf>,
     unfinished: Vec<PathBuf>,
 }
 
 impl Files {
-    fn find(
+    /// Opens the files and checks headers, sizes and numbers.
+    pub(crate) fn find(
         disk: &dyn Disk,
         dir: &Path,
         options: &JournalOptions,

@@ -219,6 +219,7 @@ impl Supply {
                 state.spares.extend(spare);
                 Err(SupplyError::NoSpace)
             }
+            Err(_) if state.stopping => return Err(SupplyError::NoSpace),
             Err(error) => {
                 tracing::error!(%error, "no further journal file can be made");
                 let error = Arc::new(error);
@@ -298,7 +299,7 @@ impl Supply {
             .allocate(size)
             .at("allocate", &path)
             .and_then(|()| match zero_fill {
-                true => fill(&*file, size).at("fill", &path),
+                true => self.fill(&*file).at("fill", &path),
                 false => Ok(()),
             });
         if let Err(error) = filled {
@@ -308,21 +309,25 @@ impl Supply {
         }
         Ok((path, file))
     }
-}
 
-/// Writes real zeros, so that later commits overwrite blocks instead of converting them, which
-/// would cost a metadata write each. In steps, so that commits to the current file never wait
-/// for a whole file of zeros.
-fn fill(file: &dyn DiskFile, size: u64) -> std::io::Result<()> {
-    let zeros = vec![0u8; ZEROS];
-    let mut at = 0;
-    while at < size {
-        let step = ZEROS.min(usize::try_from(size - at).unwrap_or(ZEROS));
-        file.write_at(at, &zeros[..step])?;
-        file.sync_data()?;
-        at += step as u64;
+    /// Writes real zeros, so that later commits overwrite blocks instead of converting them, which
+    /// would cost a metadata write each. In steps, so that commits to the current file never wait
+    /// for a whole file of zeros, and that a stop need not wait either.
+    fn fill(&self, file: &dyn DiskFile) -> std::io::Result<()> {
+        let size = self.geometry.file_size;
+        let zeros = vec![0u8; ZEROS];
+        let mut at = 0;
+        while at < size {
+            if self.state.lock().stopping {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let step = ZEROS.min(usize::try_from(size - at).unwrap_or(ZEROS));
+            file.write_at(at, &zeros[..step])?;
+            file.sync_data()?;
+            at += step as u64;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What recovery found in the directory.

@@ -85,7 +85,8 @@ impl<'a> Walk<'a> {
             let Some(place) = self.place else {
                 return Ok(Found::End);
             };
-            self.load(place)?;
+            self.load(place)
+                .map_err(|error| self.or_trimmed(error, offset))?;
             let Some(commit) = &self.commit else {
                 return Ok(Found::NeedsDisk);
             };
@@ -163,6 +164,19 @@ impl<'a> Walk<'a> {
             });
         }
         Ok(true)
+    }
+
+    /// A file is dropped when all in it was trimmed, perhaps while this read was on its way.
+    fn or_trimmed(&self, error: ReadError, offset: Offset) -> ReadError {
+        match (error, self.reader.bounds(self.partition)) {
+            (ReadError::Dropped(_), Some(bounds)) if offset < bounds.start => {
+                ReadError::OutOfRange {
+                    offset,
+                    start: bounds.start,
+                }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Has the commit at `place` in `self.commit`, unless it needs the disk and may not use it.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod check;
 mod crash;
 mod data_dir;
 mod golden;
@@ -9,4 +10,5 @@ mod reading;
 mod recovery;
 mod snapshot;
 mod space;
+mod threads;
 mod world;
