@@ -1,0 +1,138 @@
+//! From refusals to Kafka's error codes: one exhaustive match for each kind of refusal.
+
+use forebay_broker::{GroupRefusal, ProducerRefusal, Refusal};
+use forebay_record::BatchError;
+use kafka_protocol::ResponseError;
+use kafka_protocol::protocol::StrBytes;
+
+/// An error code, and what to say with it where the response has room for words.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Failure {
+    /// The code.
+    pub(crate) error: ResponseError,
+    /// Why.
+    pub(crate) message: Option<String>,
+}
+
+impl Failure {
+    /// With words.
+    pub(crate) fn new(error: ResponseError, message: impl Into<String>) -> Self {
+        Self {
+            error,
+            message: Some(message.into()),
+        }
+    }
+
+    /// The number.
+    pub(crate) fn code(&self) -> i16 {
+        self.error.code()
+    }
+
+    /// The words, as a response carries them.
+    pub(crate) fn text(self) -> Option<StrBytes> {
+        self.message.map(StrBytes::from_string)
+    }
+
+    /// How long a client should wait before it sends more, milliseconds.
+    pub(crate) fn throttle_ms(&self) -> i32 {
+        match self.error {
+            ResponseError::KafkaStorageError => STORAGE_FULL_THROTTLE_MS,
+            _ => 0,
+        }
+    }
+}
+
+/// For so long producers are asked to be quiet while the disk is full.
+const STORAGE_FULL_THROTTLE_MS: i32 = 1000;
+
+impl From<ResponseError> for Failure {
+    fn from(error: ResponseError) -> Self {
+        Self {
+            error,
+            message: None,
+        }
+    }
+}
+
+impl From<&Refusal> for Failure {
+    fn from(refusal: &Refusal) -> Self {
+        Self::new(code(refusal), refusal.to_string())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::from(&refusal)
+    }
+}
+
+impl From<BatchError> for Failure {
+    fn from(refusal: BatchError) -> Self {
+        let error = match refusal {
+            BatchError::Truncated | BatchError::Crc { .. } => ResponseError::CorruptMessage,
+            BatchError::TooLarge { .. } => ResponseError::MessageTooLarge,
+            BatchError::UnsupportedCompression(_) => ResponseError::UnsupportedCompressionType,
+            BatchError::Magic(_) | BatchError::Malformed(_) | BatchError::Decompress { .. } => {
+                ResponseError::InvalidRecord
+            }
+        };
+        Self::new(error, refusal.to_string())
+    }
+}
+
+/// The code of a refusal.
+pub(crate) fn code(refusal: &Refusal) -> ResponseError {
+    match refusal {
+        Refusal::NoSuchTopic | Refusal::NoSuchPartition => ResponseError::UnknownTopicOrPartition,
+        Refusal::TopicExists(_) => ResponseError::TopicAlreadyExists,
+        Refusal::TopicLocked => ResponseError::TopicAuthorizationFailed,
+        Refusal::TooLarge { .. } => ResponseError::MessageTooLarge,
+        Refusal::StorageFull(_) => ResponseError::KafkaStorageError,
+        Refusal::Producer(refusal) => producer_code(refusal),
+        Refusal::Group(refusal) => group_code(refusal),
+        Refusal::Stopping => ResponseError::NotLeaderOrFollower,
+        Refusal::InUse
+        | Refusal::NotEmpty
+        | Refusal::NoSuchExchange(_)
+        | Refusal::ExchangeExists(_)
+        | Refusal::ExchangeInternal(_)
+        | Refusal::ExchangeReserved(_)
+        | Refusal::NoSuchBinding
+        | Refusal::ConsumerExclusive => ResponseError::InvalidRequest,
+    }
+}
+
+/// The code of a refusal where a group's coordinator is asked.
+pub(crate) fn coordinator_code(refusal: &Refusal) -> ResponseError {
+    match code(refusal) {
+        ResponseError::NotLeaderOrFollower | ResponseError::KafkaStorageError => {
+            ResponseError::CoordinatorNotAvailable
+        }
+        other => other,
+    }
+}
+
+fn producer_code(refusal: &ProducerRefusal) -> ResponseError {
+    match refusal {
+        ProducerRefusal::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
+        ProducerRefusal::StaleEpoch { .. } => ResponseError::InvalidProducerEpoch,
+        ProducerRefusal::Malformed => ResponseError::InvalidRecord,
+    }
+}
+
+/// The code of a group's refusal.
+pub(crate) fn group_code(refusal: &GroupRefusal) -> ResponseError {
+    match refusal {
+        GroupRefusal::InvalidGroup => ResponseError::InvalidGroupId,
+        GroupRefusal::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+        GroupRefusal::UnknownMember => ResponseError::UnknownMemberId,
+        GroupRefusal::IllegalGeneration => ResponseError::IllegalGeneration,
+        GroupRefusal::RebalanceInProgress => ResponseError::RebalanceInProgress,
+        GroupRefusal::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
+        GroupRefusal::MemberIdRequired => ResponseError::MemberIdRequired,
+        GroupRefusal::FencedInstance => ResponseError::FencedInstanceId,
+        GroupRefusal::GroupFull => ResponseError::GroupMaxSizeReached,
+        GroupRefusal::NotEmpty => ResponseError::NonEmptyGroup,
+        GroupRefusal::NotFound => ResponseError::GroupIdNotFound,
+    }
+}
