@@ -1,1 +1,88 @@
-//! TODO
+//! The AMQP 0-9-1 front end, with the extensions RabbitMQ's clients rely on.
+//!
+//! It lets a program that talks to RabbitMQ talk to Forebay unchanged. Queues are topics,
+//! `basic.consume` is standing credit, `basic.ack` settles. A connection is one task: a state
+//! machine ([`connection`]) that turns bytes and broker events into bytes and broker commands, and
+//! a driver ([`drive`]) that moves them. Speed comes from doing everything by the socket read:
+//! what was published in a row becomes one record batch and one command, confirms and acks are
+//! gathered, deliveries are encoded into one buffer. Memory of a connection is bounded by the
+//! names in [`limits`].
+
+mod arguments;
+mod channel;
+mod confirm;
+mod connection;
+mod content;
+mod control;
+mod credit;
+mod drive;
+mod error;
+mod frame;
+mod handshake;
+mod limits;
+mod method;
+mod methods;
+mod outbox;
+mod properties;
+mod publish;
+mod serve;
+mod settle;
+mod table;
+mod unacked;
+
+pub use serve::serve;
+
+/// What clients are offered and asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The one user.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// Heartbeat interval proposed in `connection.tune`, seconds; 0 proposes none.
+    pub heartbeat_s: u16,
+    /// Largest frame offered, bytes, at least 8,192 and at most 131,072.
+    pub frame_max: u32,
+    /// Highest channel number offered, at least 1.
+    pub channel_max: u16,
+    /// Largest message body, bytes; a larger one closes its channel with 406.
+    pub max_message_bytes: usize,
+}
+
+impl Default for Options {
+    /// RabbitMQ's own: user and password `guest`, 60 s, 128 KiB, 2,047 channels, 16 MiB.
+    fn default() -> Self {
+        Self {
+            user: "guest".into(),
+            password: "guest".into(),
+            heartbeat_s: limits::HEARTBEAT_S,
+            frame_max: limits::FRAME_MAX,
+            channel_max: limits::CHANNEL_MAX,
+            max_message_bytes: limits::MESSAGE_MAX,
+        }
+    }
+}
+
+/// Takes `bytes` for a stream of frames and reads all that is in them: for fuzzing.
+#[doc(hidden)]
+pub fn read_everything(mut bytes: &[u8]) {
+    use frame::Kind;
+    while let Ok(Some(frame)) = frame::take(bytes, limits::FRAME_MAX as usize) {
+        match frame.kind {
+            Kind::Method => {
+                let _ = method::parse(frame.payload);
+                let _ = method::PublishHead::parse(frame.payload);
+                if let Ok(id) = method::id(frame.payload) {
+                    let _ = method::Settlement::parse(id, frame.payload);
+                }
+            }
+            Kind::Header => {
+                if let Some((_, properties)) = frame::content_header(frame.payload) {
+                    content::read_everything(properties);
+                }
+            }
+            Kind::Body | Kind::Heartbeat => {}
+        }
+        bytes = &bytes[frame.size()..];
+    }
+}
