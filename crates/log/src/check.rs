@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::commit::COMMIT_VERSION;
 use crate::disk::{At, Disk};
 use crate::file_header::FILE_HEADER;
+use crate::files::Files;
 use crate::journal::{JournalOptions, journal_dir};
 use crate::position::{Geometry, Position};
-use crate::recovery::{Files, RecoverError};
+use crate::recovery::RecoverError;
 use crate::scan::{Scan, Scanned};
 use crate::supply::JournalFile;
 
@@ -52,7 +53,8 @@ pub fn check(
     let mut report = CheckReport::default();
     // Without a whole commit behind it, what cannot be read is only the end of the log.
     let mut suspect = Vec::new();
-    for file in &files.journal {
+    for listed in &files.journal {
+        let file = &listed.open(disk)?;
         report.files += 1;
         let mut scan = Scan::new(&*file.file, file.number, files.geometry, journal_id);
         check_file(file, files.geometry, &mut scan, &mut report, &mut suspect)?;

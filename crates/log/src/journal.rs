@@ -155,9 +155,10 @@ impl Journal {
         })
     }
 
-    /// Declares everything below `position` unneeded: neither an index entry nor a snapshot that
-    /// may be recovered from points there. Whole files below it are reused or removed, except for
-    /// the newest [`JournalOptions::retain_bytes`] of the journal.
+    /// Declares everything below `position` unneeded: no snapshot that may be recovered from
+    /// points there. Whole files below it are reused or removed, except for the newest
+    /// [`JournalOptions::retain_bytes`] of the journal; records in them can no longer be read,
+    /// and [`LogReader::bounds`] moves up accordingly.
     ///
     /// # Errors
     /// A file that could not be dropped; it is tried again the next time.
@@ -211,7 +212,7 @@ impl Journal {
     fn switch_to(&mut self, next: JournalFile) -> Result<(), WriteError> {
         let mut seal = encode_seal(self.end(), self.journal_id);
         self.write_synced(&mut seal)?;
-        self.reader.add_file(next.number, Arc::clone(&next.file));
+        self.reader.add_file(next.number);
         self.current = next;
         self.at = FILE_HEADER;
         Ok(())

@@ -4,9 +4,7 @@
 //! lately read back, or from the disk. A commit from the disk is served only if its checksum
 //! holds.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -15,12 +13,12 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::cold::Cold;
 use crate::commit::{COMMIT_HEADER, Commit, Head, Touch, head, is_whole};
-use crate::disk::{At, DiskError, DiskFile};
+use crate::disk::{At, DiskError};
 use crate::file_header::FILE_HEADER;
+use crate::handles::Handles;
 use crate::index::Index;
 use crate::index_export;
 use crate::position::{Geometry, Position};
-use crate::supply::journal_path;
 use crate::tail::Tail;
 use crate::walk::{Cursor, Found, Walk};
 
@@ -96,11 +94,10 @@ pub struct LogReader {
     index: RwLock<Index>,
     tail: RwLock<Tail>,
     cold: Mutex<Cold>,
-    files: RwLock<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    files: Handles,
     durable: AtomicU64,
     geometry: Geometry,
     journal_id: u64,
-    journal_dir: PathBuf,
 }
 
 /// Budgets for [`LogReader::new`], bytes.
@@ -114,7 +111,7 @@ impl LogReader {
     pub(crate) fn new(
         geometry: Geometry,
         journal_id: u64,
-        journal_dir: &Path,
+        files: Handles,
         index: Index,
         budgets: CacheBudgets,
     ) -> Self {
@@ -122,11 +119,10 @@ impl LogReader {
             index: RwLock::new(index),
             tail: RwLock::new(Tail::new(budgets.tail)),
             cold: Mutex::new(Cold::new(budgets.cold)),
-            files: RwLock::default(),
+            files,
             durable: AtomicU64::new(0),
             geometry,
             journal_id,
-            journal_dir: journal_dir.to_owned(),
         }
     }
 
@@ -295,8 +291,8 @@ impl LogReader {
         self.index.read().published
     }
 
-    pub(crate) fn add_file(&self, number: u64, file: Arc<dyn DiskFile>) {
-        self.files.write().insert(number, file);
+    pub(crate) fn add_file(&self, number: u64) {
+        self.files.add(number);
     }
 
     /// The journal below `position` is gone, or is about to go.
@@ -305,7 +301,7 @@ impl LogReader {
     }
 
     pub(crate) fn remove_file(&self, number: u64) {
-        self.files.write().remove(&number);
+        self.files.remove(number);
     }
 
     /// Makes a durable commit visible: first its bytes, then the index that leads to them.
@@ -381,12 +377,7 @@ impl LogReader {
     /// Reads at least the commit at `at`, and about `ahead` bytes if there are as many.
     fn read_chunk(&self, at: Position, ahead: usize) -> Result<Bytes, ReadError> {
         let (number, byte) = (self.geometry.file_of(at), self.geometry.byte_of(at));
-        let file = self
-            .files
-            .read()
-            .get(&number)
-            .cloned()
-            .ok_or(ReadError::Dropped(at))?;
+        let file = self.files.get(number)?.ok_or(ReadError::Dropped(at))?;
         let durable_here = self
             .durable_end()
             .0
@@ -400,7 +391,7 @@ impl LogReader {
         if room < COMMIT_HEADER {
             return Err(self.damaged(at));
         }
-        let path = journal_path(&self.journal_dir, number);
+        let path = self.files.path(number);
         let mut bytes = vec![0; ahead.clamp(COMMIT_HEADER, room)];
         file.read_at(byte, &mut bytes).at("read", &path)?;
         if let Head::Commit { length } = head(&bytes, at, self.journal_id) {
@@ -441,11 +432,11 @@ impl LogReader {
     /// bytes are another file's by now.
     pub(crate) fn damaged(&self, position: Position) -> ReadError {
         let number = self.geometry.file_of(position);
-        if !self.files.read().contains_key(&number) {
+        if !self.files.knows(number) {
             return ReadError::Dropped(position);
         }
         ReadError::Corrupt {
-            file: journal_path(&self.journal_dir, number),
+            file: self.files.path(number),
             position,
             byte: self.geometry.byte_of(position),
         }

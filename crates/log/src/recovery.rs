@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use crate::commit::Commit;
 use crate::disk::{At, Disk, DiskError};
-use crate::file_header::{BadFileHeader, FILE_HEADER, FILE_VERSION, FileHeader};
+use crate::file_header::FILE_HEADER;
+use crate::files::Files;
 use crate::frame::{BadFrame, FrameRef};
+use crate::handles::Handles;
 use crate::index::Index;
 use crate::index_export::{self, IndexError};
 use crate::journal::{Journal, JournalOptions, journal_dir};
@@ -20,7 +22,6 @@ use crate::scan::{Scan, Scanned};
 use crate::supply::{JournalFile, PAGE, Stock, Supply, SupplyError, SupplyOptions, journal_path};
 
 const FIRST_FILE: u64 = 1;
-const FILE_SIZE_MAX: u64 = 2 << 30;
 
 /// The snapshot that recovery builds on.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +126,9 @@ impl Journal {
         let index = from.map_or(Ok(Index::default()), |from| {
             index_export::decode(from.index)
         })?;
+        let handles = Handles::new(Arc::clone(&disk), dir.clone());
         let recovery = Recovery {
+            disk,
             files,
             journal_id,
             dir,
@@ -137,151 +140,22 @@ impl Journal {
         };
         let geometry = recovery.files.geometry;
         let reader = Arc::new(LogReader::new(
-            geometry,
-            journal_id,
-            &recovery.dir,
-            index,
-            budgets,
+            geometry, journal_id, handles, index, budgets,
         ));
         for file in &recovery.files.journal {
-            reader.add_file(file.number, Arc::clone(&file.file));
+            reader.add_file(file.number);
         }
         let replay_from = from.map_or(Position(0), |from| from.position);
         let end = match start {
             Some(start) => Some(recovery.replay(start, replay_from, &reader, replay)?),
             None => None,
         };
-        recovery.finish(disk, options, reader, end)
+        recovery.finish(options, reader, end)
     }
 }
 
-/// The files of a journal directory.
-pub(crate) struct Files {
-    pub(crate) geometry: Geometry,
-    /// By number, without gaps.
-    pub(crate) journal: Vec<JournalFile>,
-    spares: Vec<PathBuf>,
-    unfinished: Vec<PathBuf>,
-}
-
-impl Files {
-    /// Opens the files and checks headers, sizes and numbers.
-    pub(crate) fn find(
-        disk: &dyn Disk,
-        dir: &Path,
-        options: &JournalOptions,
-        journal_id: u64,
-    ) -> Result<Self, RecoverError> {
-        let size = options.file_size;
-        if size == 0 || !size.is_multiple_of(PAGE as u64) || size > FILE_SIZE_MAX {
-            return Err(RecoverError::FileSize(size));
-        }
-        let geometry = Geometry { file_size: size };
-        let mut files = Self {
-            geometry,
-            journal: Vec::new(),
-            spares: Vec::new(),
-            unfinished: Vec::new(),
-        };
-        for name in disk.list(dir).at("list", dir)? {
-            let path = dir.join(&name);
-            match name
-                .split_once('.')
-                .map(|(number, kind)| (parse_number(number), kind))
-            {
-                Some((Some(number), "journal")) => {
-                    let file = disk.open(&path).at("open", &path)?;
-                    files.journal.push(JournalFile { number, path, file });
-                }
-                Some((Some(_), "spare")) => files.spares.push(path),
-                Some((Some(_), "new")) => files.unfinished.push(path),
-                _ => {}
-            }
-        }
-        files.journal.sort_by_key(|file| file.number);
-        files.check_headers(journal_id)?;
-        Ok(files)
-    }
-
-    fn check_headers(&mut self, journal_id: u64) -> Result<(), RecoverError> {
-        let mut expected = None;
-        for file in &self.journal {
-            let header = read_header(file, self.geometry)?;
-            if header.journal_id != journal_id {
-                return Err(RecoverError::Foreign {
-                    file: file.path.clone(),
-                    found: header.journal_id,
-                    expected: journal_id,
-                });
-            }
-            if expected.is_none() && header.file_size >= PAGE as u64 {
-                self.geometry.file_size = header.file_size;
-            }
-            let size = file.file.size().at("measure", &file.path)?;
-            let file_size = self.geometry.file_size;
-            let wrong = if header.number != file.number {
-                Some(format!("its header has the number {:016x}", header.number))
-            } else if header.file_size != file_size || size != file_size {
-                Some(format!("it is {size} bytes long instead of {file_size}"))
-            } else {
-                None
-            };
-            if let Some(detail) = wrong {
-                return Err(corrupt(
-                    file.path.clone(),
-                    self.geometry,
-                    file.number,
-                    0,
-                    detail,
-                ));
-            }
-            let missing = expected.filter(|expected| *expected != file.number);
-            if let Some(missing) = missing {
-                let path = file.path.with_file_name(format!("{missing:016x}.journal"));
-                let detail = "it is missing, but later ones are there".to_owned();
-                return Err(corrupt(path, self.geometry, missing, 0, detail));
-            }
-            expected = Some(file.number + 1);
-        }
-        Ok(())
-    }
-}
-
-fn read_header(file: &JournalFile, geometry: Geometry) -> Result<FileHeader, RecoverError> {
-    let mut bytes = [0; FILE_HEADER as usize];
-    file.file.read_at(0, &mut bytes).at("read", &file.path)?;
-    let detail = match FileHeader::decode(&bytes) {
-        Ok(header) => return Ok(header),
-        Err(BadFileHeader::Version(found)) => {
-            return Err(RecoverError::Version {
-                file: file.path.clone(),
-                what: "the header",
-                found,
-                supported: FILE_VERSION,
-            });
-        }
-        Err(BadFileHeader::NotAJournalFile) => "it does not begin like a journal file",
-        Err(BadFileHeader::Checksum) => "the checksum of its header is wrong",
-    };
-    Err(corrupt(
-        file.path.clone(),
-        geometry,
-        file.number,
-        0,
-        detail.to_owned(),
-    ))
-}
-
-/// The number in a file name: 16 hexadecimal digits.
-fn parse_number(digits: &str) -> Option<u64> {
-    let plain = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    plain
-        .then(|| u64::from_str_radix(digits, 16).ok())
-        .flatten()
-        .filter(|number| *number < 1 << 32)
-}
-
-fn corrupt(
+/// Damage at `byte` of a file.
+pub(crate) fn corrupt(
     file: PathBuf,
     geometry: Geometry,
     number: u64,
@@ -303,6 +177,7 @@ struct LogEnd {
 }
 
 struct Recovery {
+    disk: Arc<dyn Disk>,
     files: Files,
     journal_id: u64,
     dir: PathBuf,
@@ -346,10 +221,11 @@ impl Recovery {
         let mut at = geometry.byte_of(start).max(FILE_HEADER);
         let mut after = start;
         let first = geometry.file_of(start);
-        for (place, file) in self.files.journal.iter().enumerate() {
-            if file.number < first {
+        for (place, listed) in self.files.journal.iter().enumerate() {
+            if listed.number < first {
                 continue;
             }
+            let file = &listed.open(&*self.disk)?;
             let mut scan = Scan::new(&*file.file, file.number, geometry, self.journal_id);
             loop {
                 match scan.at(at).at("read", &file.path)? {
@@ -435,7 +311,8 @@ impl Recovery {
         let geometry = self.files.geometry;
         let damaged = &self.files.journal[place];
         let mut from = at;
-        for file in &self.files.journal[place..] {
+        for listed in &self.files.journal[place..] {
+            let file = listed.open(&*self.disk)?;
             let mut scan = Scan::new(&*file.file, file.number, geometry, self.journal_id);
             if let Some(byte) = scan.find_commit(from).at("read", &file.path)? {
                 let follows = geometry.position(file.number, byte);
@@ -472,17 +349,22 @@ impl Recovery {
     /// Puts the writer where the log ends, or begins the first file.
     fn finish(
         self,
-        disk: Arc<dyn Disk>,
         options: &JournalOptions,
         reader: Arc<LogReader>,
         end: Option<LogEnd>,
     ) -> Result<(Journal, Arc<LogReader>), RecoverError> {
+        let Self {
+            disk,
+            files,
+            journal_id,
+            dir,
+        } = self;
         let Files {
             geometry,
             journal,
             spares,
             unfinished,
-        } = self.files;
+        } = files;
         for path in &unfinished {
             disk.remove(path).at("remove", path)?;
         }
@@ -506,7 +388,7 @@ impl Recovery {
             let mut later = journal
                 .into_iter()
                 .filter(|file| file.number > end.file.number);
-            stock.ready = later.next();
+            stock.ready = later.next().map(|file| file.open(&*disk)).transpose()?;
             stock.next = stock
                 .ready
                 .as_ref()
@@ -518,12 +400,12 @@ impl Recovery {
                 disk.remove(&file.path).at("remove", &file.path)?;
             }
         }
-        disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        disk.sync_dir(&dir).at("sync", &dir)?;
         let supply = Supply::new(
             disk,
-            self.dir.clone(),
+            dir.clone(),
             geometry,
-            self.journal_id,
+            journal_id,
             SupplyOptions {
                 min_free_bytes: options.min_free_bytes,
                 spare_files: options.spare_files,
@@ -533,11 +415,11 @@ impl Recovery {
         let LogEnd { file, at } = match end {
             Some(end) => end,
             None => LogEnd {
-                file: first_file(&supply, &self.dir, options)?,
+                file: first_file(&supply, &dir, options)?,
                 at: FILE_HEADER,
             },
         };
-        reader.add_file(file.number, Arc::clone(&file.file));
+        reader.add_file(file.number);
         // The snapshot's index may be older than the last file that was dropped.
         reader.forget_below(geometry.start_of(oldest));
         reader.set_durable(geometry.position(file.number, at));
@@ -545,7 +427,7 @@ impl Recovery {
             reader: Arc::clone(&reader),
             supply: Arc::new(supply),
             geometry,
-            journal_id: self.journal_id,
+            journal_id,
             retain_bytes: options.retain_bytes,
             current: file,
             at,

@@ -380,3 +380,43 @@ fn the_index_of_a_deep_backlog_and_of_many_partitions_is_small() {
     let many = opened.reader.export_index().len() - one;
     assert_eq!(many, 10_000 * (36 + 24));
 }
+
+#[test]
+fn a_journal_of_more_files_than_are_kept_open_is_read_from_end_to_end() {
+    let mut world = World::new(4096);
+    world.options.cache_bytes = 0;
+    let mut opened = world.open();
+    for offset in 0..100 {
+        opened.write(&[append(1, offset, 1, &[9; 3000])]).unwrap();
+    }
+    for _ in 0..2 {
+        let (mut next, mut cursor) = (0, Cursor::default());
+        while next < 100 {
+            let read = opened
+                .reader
+                .read(PartitionId(1), next, 1, &mut cursor, Source::Disk);
+            assert_eq!(read.unwrap().unwrap()[0].base_offset, next);
+            next += 1;
+        }
+    }
+}
+
+#[test]
+fn records_in_a_dropped_file_are_forgotten_and_those_behind_it_are_not() {
+    let world = World::new(16 << 10);
+    let mut opened = world.open();
+    for offset in 0..200 {
+        opened.write(&[append(1, offset, 1, &[9; 1000])]).unwrap();
+    }
+    opened.write(&[append(2, 0, 1, b"young")]).unwrap();
+    let needed = opened.reader.position_of(PartitionId(1), 150).unwrap();
+    opened.journal.drop_below(needed).unwrap();
+    let start = opened.reader.bounds(PartitionId(1)).unwrap().start;
+    assert!(0 < start && start <= 150, "{start}");
+    let mut cursor = Cursor::default();
+    let read = opened
+        .reader
+        .read(PartitionId(1), start, 1 << 20, &mut cursor, Source::Disk);
+    assert_eq!(read.unwrap().unwrap().len() as u64, 200 - start);
+    assert_eq!(opened.reader.bounds(PartitionId(2)).unwrap().start, 0);
+}
