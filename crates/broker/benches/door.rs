@@ -14,12 +14,20 @@ fn batch(records: usize) -> Batch {
     for _ in 0..records {
         let id = "0190a0b0-1234-7abc-8def-0123456789ab";
         let headers = [(envelope::ID, Some(id.as_bytes()))];
-        batch.push(1_000, None, Some(&[b'x'; 100]), headers.into_iter()).unwrap();
+        batch
+            .push(1_000, None, Some(&[b'x'; 100]), headers.into_iter())
+            .unwrap();
     }
     batch.finish()
 }
 
-async fn publish(broker: &Broker, topic: &TopicInfo, writers: usize, records: usize, rounds: usize) {
+async fn publish(
+    broker: &Broker,
+    topic: &TopicInfo,
+    writers: usize,
+    records: usize,
+    rounds: usize,
+) {
     let before = broker.counters();
     let start = Instant::now();
     let writers = (0..writers).map(|_| {
@@ -60,23 +68,41 @@ async fn consume(broker: &Broker, topic: &TopicInfo, mode: ConsumerMode) {
     let total = broker.stats(topic.id).await.unwrap().ready;
     let mut session = broker.session();
     let consumer = ConsumerId(1);
-    let subscribe =
-        Subscribe { topic: topic.id, consumer, credit: 1_000, mode, exclusive: false };
+    let subscribe = Subscribe {
+        topic: topic.id,
+        consumer,
+        credit: 1_000,
+        mode,
+        exclusive: false,
+    };
     let handle = session.handle();
     let start = Instant::now();
     handle.call(Command::Subscribe(subscribe)).await.unwrap();
     let (mut seen, mut cursor) = (0, Cursor::default());
     while seen < total {
-        let Some(event) = session.next().await else { panic!("stopped") };
-        let Event::Delivery { deliveries, .. } = event else { continue };
+        let Some(event) = session.next().await else {
+            panic!("stopped")
+        };
+        let Event::Delivery { deliveries, .. } = event else {
+            continue;
+        };
         let delivered = broker.records(&deliveries, &mut cursor).await.unwrap();
         seen += delivered.len() as u64;
         let add = u32::try_from(delivered.len()).unwrap();
         if mode != ConsumerMode::Settled {
             let receipts = delivered.iter().map(|d| d.receipt).collect();
-            handle.tell(Command::Settle { receipts, outcome: Outcome::Ack }).await.unwrap();
+            handle
+                .tell(Command::Settle {
+                    receipts,
+                    outcome: Outcome::Ack,
+                })
+                .await
+                .unwrap();
         }
-        handle.tell(Command::Credit { consumer, add }).await.unwrap();
+        handle
+            .tell(Command::Credit { consumer, add })
+            .await
+            .unwrap();
     }
     let rate = total as f64 / start.elapsed().as_secs_f64();
     println!("consume {total} messages, {mode:?}: {rate:.0} messages/s");
@@ -85,12 +111,18 @@ async fn consume(broker: &Broker, topic: &TopicInfo, mode: ConsumerMode) {
 #[tokio::main]
 async fn main() {
     let dir = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or(".".into())).unwrap();
-    let (broker, running) =
-        Broker::open(Options::new(dir.path()), Arc::new(SystemClock)).unwrap();
-    let topic = broker.create_topic("bench", TopicConfig::default()).await.unwrap();
-    for (writers, records, rounds) in
-        [(1, 1, 2_000), (10, 1, 2_000), (100, 1, 1_000), (1_000, 1, 200), (4, 256, 500)]
-    {
+    let (broker, running) = Broker::open(Options::new(dir.path()), Arc::new(SystemClock)).unwrap();
+    let topic = broker
+        .create_topic("bench", TopicConfig::default())
+        .await
+        .unwrap();
+    for (writers, records, rounds) in [
+        (1, 1, 2_000),
+        (10, 1, 2_000),
+        (100, 1, 1_000),
+        (1_000, 1, 200),
+        (4, 256, 500),
+    ] {
         publish(&broker, &topic, writers, records, rounds).await;
     }
     consume(&broker, &topic, ConsumerMode::UntilSessionEnds).await;

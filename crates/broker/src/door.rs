@@ -65,6 +65,23 @@ pub enum OpenError {
     /// The snapshots cannot be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Something that was durable cannot be read.
+    #[error(
+        "journal file {} is damaged at byte {byte} (position {position}){}; nothing was changed: \
+         restore the file from a copy",
+        file.display(),
+        match others { 0 => String::new(), more => format!(" and in {more} places more") }
+    )]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where the damage starts in the journal.
+        position: u64,
+        /// Where it starts in the file.
+        byte: u64,
+        /// How many further damaged places there are.
+        others: usize,
+    },
     /// A frame or snapshot of a later version, or none of ours.
     #[error("the journal holds a frame that {0}; use the program that wrote it or a later one")]
     Frame(#[from] FrameError),

@@ -17,6 +17,7 @@ pub mod envelope;
 mod exchange;
 mod frame;
 mod reading;
+mod recovery;
 mod refusal;
 mod routing;
 mod runner;
@@ -35,6 +36,7 @@ pub use door::{Broker, Counters, OpenError, Options, Pressure, Running};
 pub use exchange::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};
 pub use frame::FrameError;
 pub use reading::{Bounds, Cursor, Delivered, ReadError, Stored};
+pub use recovery::check;
 pub use refusal::Refusal;
 pub use session::{Session, SessionHandle};
 pub use topic::{DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
@@ -44,3 +46,5 @@ pub use forebay_stream::{
     HeartbeatRequest, JoinRefused, JoinRequest, Joined, JoinedMember, LeaveRequest, Leaver, Left,
     MemberDescription, ProducerRefusal, SyncRequest, Synced,
 };
+
+pub use forebay_log::{CheckReport, Damage};

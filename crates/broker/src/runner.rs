@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use forebay_base::{Clock, PartitionId, SessionId, Timestamp};
 use forebay_log::{
-    Committed, DataDir, FrameRef, Journal, JournalOptions, JournalThread, LogReader, Position,
-    RealDisk, ReplayFrom, SnapshotStore, Space, WriteError,
+    Committed, DataDir, JournalThread, Position, RealDisk, SnapshotStore, Space, WriteError,
 };
 use forebay_queue::Attempted;
 use forebay_record::Batch;
@@ -18,9 +17,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::dead_letters;
 use crate::door::{Inner, is_call};
-use crate::frame::{FrameError, StateFrame};
+use crate::recovery::{self, Recovered};
 use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
-use crate::state::ShardState;
 use crate::{
     Command, Event, OpenError, Options, Outcome, Pressure, Receipt, Refusal, Reply, RequestId,
     Running,
@@ -98,7 +96,12 @@ pub(crate) fn open(
         data_dir.path(),
         data_dir.journal_id(),
     )?);
-    let (state, journal, reader, last) = recover(options, &data_dir, &store)?;
+    let Recovered {
+        state,
+        journal,
+        reader,
+        snapshot: last,
+    } = recovery::recover(options, &data_dir, &store)?;
     let (input_sender, inputs) = channel();
     let inner = Arc::new(Inner::new(
         input_sender.clone(),
@@ -163,86 +166,6 @@ pub(crate) fn open(
             stopped,
         },
     ))
-}
-
-fn recover(
-    options: &Options,
-    data_dir: &DataDir,
-    store: &SnapshotStore,
-) -> Result<(ShardState, Journal, Arc<LogReader>, Position), OpenError> {
-    let snapshot = store.load_newest_valid()?;
-    let mut state = ShardState::new();
-    let mut from = None;
-    if let Some((position, payload)) = &snapshot {
-        let (loaded, index) = split_snapshot(payload)?;
-        state = loaded;
-        from = Some(ReplayFrom {
-            position: *position,
-            index,
-        });
-    }
-    let journal_options = JournalOptions {
-        file_size: options.journal_file_bytes,
-        cache_bytes: options.cache_bytes,
-        retain_bytes: options.journal_retain_bytes,
-        min_free_bytes: options.min_free_bytes,
-        ..JournalOptions::default()
-    };
-    let mut broken = None;
-    let (journal, reader) = Journal::open(
-        Arc::new(RealDisk),
-        data_dir.path(),
-        &journal_options,
-        data_dir.journal_id(),
-        from,
-        &mut |position, frame| {
-            if let Err(error) = replay(&mut state, frame) {
-                broken.get_or_insert((position, error));
-            }
-        },
-    )?;
-    if let Some((position, error)) = broken {
-        tracing::error!(?position, "a frame cannot be replayed");
-        return Err(error.into());
-    }
-    reader.retain(|partition| state.partitions.contains_key(&partition));
-    let last = snapshot.map_or(Position(0), |(position, _)| position);
-    Ok((state, journal, reader, last))
-}
-
-fn replay(state: &mut ShardState, frame: FrameRef<'_>) -> Result<(), FrameError> {
-    match frame {
-        FrameRef::Append(append) => {
-            let payload = bytes::Bytes::copy_from_slice(append.payload);
-            let batch = Batch::from_trusted(payload).map_err(|_| FrameError::batch())?;
-            let entries: Vec<_> = append.entries().collect();
-            state.append(&entries, batch.header());
-        }
-        FrameRef::State(payload) => {
-            state.apply(&StateFrame::decode(payload)?);
-        }
-    }
-    Ok(())
-}
-
-/// A snapshot is the length of the state, the state, and the log's index.
-fn join_snapshot(state: &[u8], index: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(8 + state.len() + index.len());
-    payload.extend_from_slice(&(state.len() as u64).to_le_bytes());
-    payload.extend_from_slice(state);
-    payload.extend_from_slice(index);
-    payload
-}
-
-fn split_snapshot(payload: &[u8]) -> Result<(ShardState, &[u8]), FrameError> {
-    let (length, rest) = payload
-        .split_first_chunk::<8>()
-        .ok_or_else(FrameError::short)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let (state, index) = rest
-        .split_at_checked(length)
-        .ok_or_else(FrameError::short)?;
-    Ok((ShardState::load(state)?, index))
 }
 
 fn save_snapshots(
@@ -420,7 +343,7 @@ impl Runner {
         }
         self.shard.committed(now);
         if let Some(state) = self.snapshots.taken.take() {
-            let payload = join_snapshot(&state, &self.inner.reader.export_index());
+            let payload = recovery::join_snapshot(&state, &self.inner.reader.export_index());
             self.snapshots.last = committed.end;
             self.snapshots.saving = self.snapshots.worker.send((committed.end, payload)).is_ok();
         }
@@ -589,7 +512,7 @@ impl Runner {
     fn last_snapshot(&mut self) -> Result<(), String> {
         let position = self.inner.reader.durable_end();
         let state = self.shard.state().save();
-        let payload = join_snapshot(&state, &self.inner.reader.export_index());
+        let payload = recovery::join_snapshot(&state, &self.inner.reader.export_index());
         self.snapshots
             .store
             .save(position, &payload)

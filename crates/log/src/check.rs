@@ -38,6 +38,27 @@ pub struct CheckReport {
     pub damage: Vec<Damage>,
 }
 
+/// Bytes that the journal's files take; 0 if there is no journal.
+///
+/// # Errors
+/// As for [`check`].
+pub fn journal_bytes(disk: &dyn Disk, data_dir: &Path) -> Result<u64, RecoverError> {
+    let dir = journal_dir(data_dir);
+    let mut sum = 0;
+    let names = match disk.list(&dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        names => names.at("list", &dir)?,
+    };
+    for name in names {
+        let path = dir.join(&name);
+        if name.ends_with(".journal") {
+            let size = disk.open(&path).and_then(|file| file.size());
+            sum += size.at("measure", &path)?;
+        }
+    }
+    Ok(sum)
+}
+
 /// Reads every journal file from end to end.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ mod supply;
 mod tail;
 mod walk;
 
-pub use check::{CheckReport, Damage, check};
+pub use check::{CheckReport, Damage, check, journal_bytes};
 pub use commit::CommitBuilder;
 pub use data_dir::{DataDir, DataDirError};
 pub use disk::{Disk, DiskError, DiskFile, Fault, RealDisk, SimDisk};

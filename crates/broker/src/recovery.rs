@@ -1,0 +1,147 @@
+//! Recovery: from a data directory to the state it holds.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_log::{
+    CheckReport, DataDir, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk,
+    ReplayFrom, SnapshotStore,
+};
+use forebay_record::Batch;
+
+use crate::frame::{FrameError, StateFrame};
+use crate::state::ShardState;
+use crate::{OpenError, Options};
+
+/// A journal of up to this size is read from end to end at every start, so that damage anywhere
+/// in it refuses the start; of a larger one only what the newest snapshot does not cover, and
+/// [`check`] reads the rest when asked. Bytes.
+const VERIFY_AT_MOST: u64 = 2 << 30;
+
+/// What recovery found.
+pub(crate) struct Recovered {
+    pub(crate) state: ShardState,
+    pub(crate) journal: Journal,
+    pub(crate) reader: Arc<LogReader>,
+    /// Where the snapshot stands that it started from.
+    pub(crate) snapshot: Position,
+}
+
+pub(crate) fn recover(
+    options: &Options,
+    data_dir: &DataDir,
+    store: &SnapshotStore,
+) -> Result<Recovered, OpenError> {
+    verify(data_dir)?;
+    let snapshot = store.load_newest_valid()?;
+    let mut state = ShardState::new();
+    let mut from = None;
+    if let Some((position, payload)) = &snapshot {
+        let (loaded, index) = split_snapshot(payload)?;
+        state = loaded;
+        from = Some(ReplayFrom {
+            position: *position,
+            index,
+        });
+    }
+    let journal_options = JournalOptions {
+        file_size: options.journal_file_bytes,
+        cache_bytes: options.cache_bytes,
+        retain_bytes: options.journal_retain_bytes,
+        min_free_bytes: options.min_free_bytes,
+        ..JournalOptions::default()
+    };
+    let mut broken = None;
+    let (journal, reader) = Journal::open(
+        Arc::new(RealDisk),
+        data_dir.path(),
+        &journal_options,
+        data_dir.journal_id(),
+        from,
+        &mut |position, frame| {
+            if let Err(error) = replay(&mut state, frame) {
+                broken.get_or_insert((position, error));
+            }
+        },
+    )?;
+    if let Some((position, error)) = broken {
+        tracing::error!(?position, "a frame cannot be replayed");
+        return Err(error.into());
+    }
+    reader.retain(|partition| state.partitions.contains_key(&partition));
+    let snapshot = snapshot.map_or(Position(0), |(position, _)| position);
+    Ok(Recovered {
+        state,
+        journal,
+        reader,
+        snapshot,
+    })
+}
+
+/// Makes the change a frame of the journal tells of.
+pub(crate) fn replay(state: &mut ShardState, frame: FrameRef<'_>) -> Result<(), FrameError> {
+    match frame {
+        FrameRef::Append(append) => {
+            let payload = bytes::Bytes::copy_from_slice(append.payload);
+            let batch = Batch::from_trusted(payload).map_err(|_| FrameError::batch())?;
+            let entries: Vec<_> = append.entries().collect();
+            state.append(&entries, batch.header());
+        }
+        FrameRef::State(payload) => {
+            state.apply(&StateFrame::decode(payload)?);
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot is the length of the state, the state, and the log's index.
+pub(crate) fn join_snapshot(state: &[u8], index: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(8 + state.len() + index.len());
+    payload.extend_from_slice(&(state.len() as u64).to_le_bytes());
+    payload.extend_from_slice(state);
+    payload.extend_from_slice(index);
+    payload
+}
+
+pub(crate) fn split_snapshot(payload: &[u8]) -> Result<(ShardState, &[u8]), FrameError> {
+    let (length, rest) = payload
+        .split_first_chunk::<8>()
+        .ok_or_else(FrameError::short)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let (state, index) = rest
+        .split_at_checked(length)
+        .ok_or_else(FrameError::short)?;
+    Ok((ShardState::load(state)?, index))
+}
+
+/// Refuses a journal with damage anywhere, if it is small enough to look everywhere.
+fn verify(data_dir: &DataDir) -> Result<(), OpenError> {
+    let size = forebay_log::journal_bytes(&RealDisk, data_dir.path())?;
+    if size == 0 || size > VERIFY_AT_MOST {
+        return Ok(());
+    }
+    let report = forebay_log::check(&RealDisk, data_dir.path(), data_dir.journal_id())?;
+    match report.damage.first() {
+        None => Ok(()),
+        Some(damage) => Err(OpenError::Damaged {
+            file: damage.file.clone(),
+            position: damage.position.0,
+            byte: damage.byte,
+            others: report.damage.len() - 1,
+        }),
+    }
+}
+
+/// Reads the whole journal of a data directory that nobody uses, changing nothing, and tells what
+/// is damaged.
+///
+/// # Errors
+/// The directory cannot be used, or the journal cannot be read at all.
+pub fn check(data_dir: &Path) -> Result<CheckReport, OpenError> {
+    let data_dir = DataDir::open(data_dir)?;
+    Ok(forebay_log::check(
+        &RealDisk,
+        data_dir.path(),
+        data_dir.journal_id(),
+    )?)
+}
