@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_log::{
-    CheckReport, DataDir, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk,
+    CheckReport, DataDir, Disk, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk,
     ReplayFrom, SnapshotStore,
 };
 use forebay_record::Batch;
@@ -25,14 +25,35 @@ pub(crate) struct Recovered {
     pub(crate) reader: Arc<LogReader>,
     /// Where the snapshot stands that it started from.
     pub(crate) snapshot: Position,
+    /// How many commits were replayed on top of it.
+    pub(crate) commits: u64,
 }
 
+/// Recovers from the real disk, and looks for damage first.
 pub(crate) fn recover(
     options: &Options,
     data_dir: &DataDir,
     store: &SnapshotStore,
 ) -> Result<Recovered, OpenError> {
     verify(data_dir)?;
+    let journal_options = JournalOptions {
+        file_size: options.journal_file_bytes,
+        cache_bytes: options.cache_bytes,
+        retain_bytes: options.journal_retain_bytes,
+        min_free_bytes: options.min_free_bytes,
+        ..JournalOptions::default()
+    };
+    let place = (data_dir.path(), data_dir.journal_id());
+    recover_from(Arc::new(RealDisk), place, &journal_options, store)
+}
+
+/// Loads the newest snapshot and replays the journal behind it.
+pub(crate) fn recover_from(
+    disk: Arc<dyn Disk>,
+    (data_dir, journal_id): (&Path, u64),
+    options: &JournalOptions,
+    store: &SnapshotStore,
+) -> Result<Recovered, OpenError> {
     let snapshot = store.load_newest_valid()?;
     let mut state = ShardState::new();
     let mut from = None;
@@ -44,21 +65,17 @@ pub(crate) fn recover(
             index,
         });
     }
-    let journal_options = JournalOptions {
-        file_size: options.journal_file_bytes,
-        cache_bytes: options.cache_bytes,
-        retain_bytes: options.journal_retain_bytes,
-        min_free_bytes: options.min_free_bytes,
-        ..JournalOptions::default()
-    };
     let mut broken = None;
+    let mut commits = 0;
+    let mut last = None;
     let (journal, reader) = Journal::open(
-        Arc::new(RealDisk),
-        data_dir.path(),
-        &journal_options,
-        data_dir.journal_id(),
+        disk,
+        data_dir,
+        options,
+        journal_id,
         from,
         &mut |position, frame| {
+            commits += u64::from(last.replace(position) != Some(position));
             if let Err(error) = replay(&mut state, frame) {
                 broken.get_or_insert((position, error));
             }
@@ -75,6 +92,7 @@ pub(crate) fn recover(
         journal,
         reader,
         snapshot,
+        commits,
     })
 }
 

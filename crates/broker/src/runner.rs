@@ -101,7 +101,9 @@ pub(crate) fn open(
         journal,
         reader,
         snapshot: last,
+        commits,
     } = recovery::recover(options, &data_dir, &store)?;
+    tracing::info!(snapshot = %last, commits, end = %reader.durable_end(), "recovered");
     let (input_sender, inputs) = channel();
     let inner = Arc::new(Inner::new(
         input_sender.clone(),
