@@ -1,1 +1,12 @@
-//! TODO
+//! Health and metrics over HTTP, for whoever watches over a broker.
+//!
+//! Everything here is read from the broker's door as any front end reads it: the counters, the
+//! directory, and whether the shard answers. Absent from here: every way to change something, and
+//! any state besides the connections.
+
+mod health;
+mod metrics;
+mod page;
+mod serve;
+
+pub use serve::{Options, serve};
