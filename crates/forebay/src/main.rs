@@ -1,2 +1,33 @@
-//! main
-fn main() {}
+//! The one binary: it reads the options, opens the data directory and the listeners, and starts
+//! and stops everything in order.
+//!
+//! Nothing about messages is decided here. Besides `forebay-log` this is the only crate that opens
+//! files, and the only one that talks to the operator: the banner on stdout, one sentence on
+//! stderr when something is wrong, and the trace on stderr.
+
+use std::process::ExitCode;
+
+mod address;
+mod banner;
+mod failure;
+mod options;
+mod serve;
+mod settings;
+mod signal;
+mod trace;
+
+// A message on its way is many small allocations made on one thread and freed on another. mimalloc
+// gives such memory back to its own thread without a lock, and to the system soon after a surge.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let settings = match options::read() {
+        Ok(settings) => settings,
+        Err(stop) => return stop.exit(),
+    };
+    match serve::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}

@@ -1,0 +1,225 @@
+//! What can be set, and where: each option is declared once, in [`Options`], and read from the
+//! command line, the environment and a file, in this order of precedence.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Deserialize;
+
+use crate::address::ListenAddress;
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+const ABOUT: &str = "A message broker: SQS, RabbitMQ and Kafka clients on one durable log";
+
+const LISTENERS: &str = "Listeners";
+const STORAGE: &str = "Storage";
+const KAFKA: &str = "Kafka";
+
+const AFTER_HELP: &str = "\
+Every option is also an environment variable (FOREBAY_DATA_DIR, FOREBAY_SQS, ...) and a line of the
+TOML file given with --config:
+
+    data-dir = \"/var/lib/forebay\"
+    kafka = \"127.0.0.1:19092\"
+    amqp = \"off\"
+    journal-retain = \"4GiB\"
+
+A flag beats the environment, the environment beats the file, the file beats the default.
+
+EXAMPLES
+    forebay                                   all listeners on loopback, data in ./forebay-data
+    forebay --amqp off --kafka off            only SQS, on port 9324
+    forebay --sqs 127.0.0.1:0                 any free port; the banner on stdout names it
+    forebay --sqs 0.0.0.0:9324 --insecure-bind
+                                              reachable from the network: see the option
+
+TRY IT, with the AWS command line, in another terminal
+    export AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_DEFAULT_REGION=us-east-1
+    aws --endpoint-url http://127.0.0.1:9324 sqs create-queue --queue-name orders
+
+SIGTERM or Ctrl-C stops in order: what was accepted is made durable first. A second one stops at
+once, which loses nothing that was acknowledged.";
+
+#[derive(Parser)]
+#[command(name = "forebay", version, about = ABOUT, after_help = AFTER_HELP)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl CommandLine {
+    /// The parser. Options may stand before or after the command; help leaves the names of the
+    /// variables to one sentence at its end.
+    fn parser() -> clap::Command {
+        Self::command().mut_args(|argument| argument.global(true).hide_env(true))
+    }
+
+    fn parse<Word: Into<OsString> + Clone>(
+        line: impl IntoIterator<Item = Word>,
+    ) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::parser().try_get_matches_from(line)?)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker. This is also what happens without a command
+    Serve,
+}
+
+/// Each option, unset where nobody set it.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Options {
+    /// Read further options from this TOML file
+    #[arg(long, env = "FOREBAY_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+
+    /// Where everything is kept; made if it is not there [default: ./forebay-data]
+    #[arg(long, env = "FOREBAY_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Listen for Amazon SQS clients [default: 127.0.0.1:9324]
+    #[arg(long, env = "FOREBAY_SQS", help_heading = LISTENERS, value_name = "ADDR:PORT|off")]
+    pub(crate) sqs: Option<ListenAddress>,
+
+    /// Listen for AMQP 0-9-1 (RabbitMQ) clients [default: 127.0.0.1:5672]
+    #[arg(long, env = "FOREBAY_AMQP", help_heading = LISTENERS, value_name = "ADDR:PORT|off")]
+    pub(crate) amqp: Option<ListenAddress>,
+
+    /// Listen for Kafka clients [default: 127.0.0.1:9092]
+    #[arg(long, env = "FOREBAY_KAFKA", help_heading = LISTENERS, value_name = "ADDR:PORT|off")]
+    pub(crate) kafka: Option<ListenAddress>,
+
+    /// Listen for /healthz and /metrics [default: 127.0.0.1:15672]
+    #[arg(long, env = "FOREBAY_HTTP", help_heading = LISTENERS, value_name = "ADDR:PORT|off")]
+    pub(crate) http: Option<ListenAddress>,
+
+    /// Allow addresses other than loopback. Forebay has neither TLS nor real credentials yet:
+    /// whoever reaches such a port can read and delete everything
+    #[arg(
+        long,
+        env = "FOREBAY_INSECURE_BIND",
+        help_heading = LISTENERS,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        hide_possible_values = true
+    )]
+    pub(crate) insecure_bind: Option<bool>,
+
+    /// What to trace on stderr: a level, or levels by part such as info,forebay_log=debug
+    /// [default: info]
+    #[arg(long, env = "FOREBAY_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// Memory for the newest records, so that consumers who keep up never read the disk
+    /// [default: 64MiB]
+    #[arg(long, env = "FOREBAY_CACHE", help_heading = STORAGE, value_name = "SIZE")]
+    pub(crate) cache: Option<ByteSize>,
+
+    /// Size of one journal file, at least 4MiB; a message can be a quarter of it at most
+    /// [default: 64MiB]
+    #[arg(long, env = "FOREBAY_JOURNAL_FILE", help_heading = STORAGE, value_name = "SIZE")]
+    pub(crate) journal_file: Option<ByteSize>,
+
+    /// Keep so much of the newest journal even where all work in it is settled, so that it can be
+    /// replayed [default: 1GiB]
+    #[arg(long, env = "FOREBAY_JOURNAL_RETAIN", help_heading = STORAGE, value_name = "SIZE")]
+    pub(crate) journal_retain: Option<ByteSize>,
+
+    /// Publishing waits while the disk has less than this free; consuming goes on
+    /// [default: 256MiB]
+    #[arg(long, env = "FOREBAY_MIN_FREE", help_heading = STORAGE, value_name = "SIZE")]
+    pub(crate) min_free: Option<ByteSize>,
+
+    /// Partitions of a topic that a Kafka client makes by using it [default: 1]
+    #[arg(long, env = "FOREBAY_KAFKA_PARTITIONS", help_heading = KAFKA, value_name = "COUNT")]
+    pub(crate) kafka_partitions: Option<u32>,
+
+    /// The address Kafka clients are told to come back to, if it is not the one they came to
+    #[arg(long, env = "FOREBAY_KAFKA_ADVERTISE", help_heading = KAFKA, value_name = "HOST:PORT")]
+    pub(crate) kafka_advertise: Option<String>,
+}
+
+impl Options {
+    /// These options where they are set, those of `weaker` elsewhere.
+    fn or(self, weaker: Options) -> Options {
+        Options {
+            config: self.config.or(weaker.config),
+            data_dir: self.data_dir.or(weaker.data_dir),
+            sqs: self.sqs.or(weaker.sqs),
+            amqp: self.amqp.or(weaker.amqp),
+            kafka: self.kafka.or(weaker.kafka),
+            http: self.http.or(weaker.http),
+            insecure_bind: self.insecure_bind.or(weaker.insecure_bind),
+            log: self.log.or(weaker.log),
+            cache: self.cache.or(weaker.cache),
+            journal_file: self.journal_file.or(weaker.journal_file),
+            journal_retain: self.journal_retain.or(weaker.journal_retain),
+            min_free: self.min_free.or(weaker.min_free),
+            kafka_partitions: self.kafka_partitions.or(weaker.kafka_partitions),
+            kafka_advertise: self.kafka_advertise.or(weaker.kafka_advertise),
+        }
+    }
+}
+
+/// Why there are no settings to run with.
+pub(crate) enum Stop {
+    /// The command line asked for help, or is wrong; clap has the words for it.
+    CommandLine(clap::Error),
+    /// The file or a value is wrong.
+    Failure(Failure),
+}
+
+impl Stop {
+    /// Says it, and gives the exit code: 0 for help, 2 for a wrong command line, 1 for the rest.
+    pub(crate) fn exit(self) -> std::process::ExitCode {
+        match self {
+            Stop::CommandLine(error) => {
+                // Help goes to stdout and errors to stderr; if neither can be written, nobody reads.
+                let _ = error.print();
+                std::process::ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            }
+            Stop::Failure(failure) => failure.exit(),
+        }
+    }
+}
+
+/// Reads the command line, the environment and the file.
+pub(crate) fn read() -> Result<Settings, Stop> {
+    let line = CommandLine::parse(std::env::args_os()).map_err(Stop::CommandLine)?;
+    let options = match &line.options.config {
+        Some(path) => {
+            let file = read_file(path).map_err(Stop::Failure)?;
+            line.options.or(file)
+        }
+        None => line.options,
+    };
+    match line.command {
+        Some(Command::Serve) | None => Settings::new(options).map_err(Stop::Failure),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Options, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::ConfigRead {
+        path: path.to_owned(),
+        error,
+    })?;
+    toml::from_str(&text).map_err(|error| Failure::ConfigSyntax {
+        path: path.to_owned(),
+        error: Box::new(error),
+    })
+}
+
+#[cfg(test)]
+#[path = "options/tests.rs"]
+mod tests;
