@@ -140,7 +140,7 @@ pub struct Running {
 
 /// What the shard's thread and the doors share.
 pub(crate) struct Inner {
-    pub(crate) inputs: Mutex<Sender<Input>>,
+    inputs: Sender<Input>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Directory,
     pub(crate) reader: Arc<LogReader>,
@@ -178,7 +178,7 @@ impl Inner {
     ) -> Self {
         let pending = options.pending_bytes.max(crate::shard::PENDING_AT_MOST);
         Self {
-            inputs: Mutex::new(inputs),
+            inputs,
             clock,
             directory: Directory::default(),
             reader,
@@ -201,7 +201,7 @@ impl Inner {
 
     /// Puts an input into the mailbox; a shard that has stopped needs none.
     fn put(&self, input: Input) -> bool {
-        self.inputs.lock().send(input).is_ok()
+        self.inputs.send(input).is_ok()
     }
 
     pub(crate) async fn send(
