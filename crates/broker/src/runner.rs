@@ -69,10 +69,27 @@ struct Runner {
     calls: HashMap<RequestId, Answer>,
     dead_letters: Sender<DeadLetterJob>,
     snapshots: Snapshots,
+    relief: Relief,
     lazy_since: Option<Timestamp>,
     stopping: bool,
     stopped: watch::Sender<Option<Result<(), String>>>,
     _data_dir: DataDir,
+}
+
+/// Snapshots taken to get space back after something was settled: two make the one before them
+/// unnecessary, and with it the journal it builds on.
+const RELIEF_ROUNDS: u32 = 3;
+/// Between two of them, milliseconds.
+const RELIEF_MS: u64 = 1_000;
+
+/// What is done while the disk is full: consumers go on, and what they settle may let the journal
+/// reuse a file.
+#[derive(Default)]
+struct Relief {
+    /// How much was settled when it was last looked at.
+    settled: u64,
+    rounds: u32,
+    next: Timestamp,
 }
 
 /// When the next snapshot is due, and the one that is under way.
@@ -150,6 +167,7 @@ pub(crate) fn open(
             saving: false,
             store,
         },
+        relief: Relief::default(),
         lazy_since: None,
         stopping: false,
         stopped: stopped_sender,
@@ -243,6 +261,7 @@ impl Runner {
         }
         self.shard.serve();
         self.write(now);
+        self.relieve(now);
         self.carry_out();
         if self.stopping && self.shard.is_durable() && self.held.is_empty() {
             return Some(self.last_snapshot());
@@ -345,9 +364,7 @@ impl Runner {
         }
         self.shard.committed(now);
         if let Some(state) = self.snapshots.taken.take() {
-            let payload = recovery::join_snapshot(&state, &self.inner.reader.export_index());
-            self.snapshots.last = committed.end;
-            self.snapshots.saving = self.snapshots.worker.send((committed.end, payload)).is_ok();
+            self.save_snapshot(committed.end, &state);
         }
         Ok(())
     }
@@ -412,6 +429,40 @@ impl Runner {
             .filter_map(|(id, offset)| reader.position_of(id, offset));
         self.journal
             .drop_below(needed.fold(snapshot, Position::min));
+    }
+
+    /// While the disk is full, takes snapshots without waiting for the journal to grow.
+    fn relieve(&mut self, now: Timestamp) {
+        let idle = self.shard.is_durable() && !self.snapshots.saving && self.retry.is_none();
+        if self.journal.space().get() == Space::Ok || !idle || now < self.relief.next {
+            return;
+        }
+        let settled = self.shard.tally().settled;
+        if settled != self.relief.settled {
+            self.relief = Relief {
+                settled,
+                ..Relief::default()
+            };
+        }
+        if self.relief.rounds >= RELIEF_ROUNDS {
+            return;
+        }
+        self.relief.next = now.plus_ms(RELIEF_MS);
+        let end = self.inner.reader.durable_end();
+        if end > self.snapshots.last {
+            self.relief.rounds += 1;
+            let state = self.shard.state().save();
+            self.save_snapshot(end, &state);
+        } else {
+            // A snapshot needs a commit of its own to stand behind.
+            self.shard.note_time(now);
+        }
+    }
+
+    fn save_snapshot(&mut self, position: Position, state: &[u8]) {
+        let payload = recovery::join_snapshot(state, &self.inner.reader.export_index());
+        self.snapshots.last = position;
+        self.snapshots.saving = self.snapshots.worker.send((position, payload)).is_ok();
     }
 
     fn look_at_space(&mut self, now: Timestamp) {

@@ -311,6 +311,12 @@ impl Shard {
         self.tally
     }
 
+    /// Writes the time down.
+    pub(crate) fn note_time(&mut self, now: Timestamp) {
+        self.now = now;
+        self.record(Urgency::Now, &StateFrame::Clock(now));
+    }
+
     /// The disk is full, for this reason, or has space again.
     pub(crate) fn set_storage_full(&mut self, now: Timestamp, reason: Option<Arc<str>>) {
         if self.storage_full == reason {
