@@ -6,7 +6,8 @@ use std::sync::Arc;
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection};
 use forebay_base::{SessionId, Timestamp};
 use forebay_broker::{
-    Command, ConsumerId, Directory, ExchangeInfo, Placed, Refusal, Reply, RequestId, TopicInfo,
+    Command, ConsumerId, Directory, Durability, ExchangeInfo, Placed, Publish, Refusal, Reply,
+    RequestId, TopicInfo, WhenFull,
 };
 use forebay_record::Batch;
 use hashbrown::HashMap;
@@ -14,7 +15,7 @@ use hashbrown::HashMap;
 use crate::Options;
 use crate::channel::{Channel, Consumer};
 use crate::content::{NOWHERE, Outbound};
-use crate::control::Waiting;
+use crate::control::{Control, Waiting};
 use crate::error::{Code, Fault, MethodId, Subject, refused};
 use crate::frame::{self, Frame, FrameError, Kind};
 use crate::handshake::{self, Limits, Peer};
@@ -92,6 +93,8 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) settler: Settler,
     publisher: Publisher,
+    /// Something answered before it was durable may not be yet.
+    published_transient: bool,
     commands: Vec<Queued>,
     pending: HashMap<RequestId, Then>,
     /// The method that waits for the broker. Nothing is read meanwhile, so there is one at most.
@@ -121,6 +124,7 @@ impl Connection {
             outbox: Outbox::default(),
             settler: Settler::default(),
             publisher: Publisher::new(seed),
+            published_transient: false,
             commands: Vec::new(),
             pending: HashMap::new(),
             control: None,
@@ -680,10 +684,13 @@ impl Connection {
     /// takes effect before the publication it belongs to.
     pub(crate) fn flush(&mut self) {
         let commands = &mut self.commands;
-        commands.extend(self.publisher.take().map(|(publish, groups)| Queued {
-            command: Command::Publish(publish),
-            then: Then::Published(groups),
-        }));
+        for (publish, groups) in self.publisher.take() {
+            self.published_transient |= publish.durability == Durability::Written;
+            commands.push(Queued {
+                command: Command::Publish(publish),
+                then: Then::Published(groups),
+            });
+        }
         self.settler.take(|command| {
             commands.push(Queued {
                 command,
@@ -708,6 +715,29 @@ impl Connection {
             command,
             then: Then::Control,
         });
+    }
+
+    /// The same for a method that looks into a queue: it must see what this connection published
+    /// before, which queues show only once it is durable.
+    pub(crate) fn ask_after_publishing(&mut self, waiting: Waiting, command: Command) {
+        self.flush();
+        if !self.publisher.is_unanswered() && !self.published_transient {
+            return self.ask(waiting, command);
+        }
+        self.published_transient = false;
+        let barrier = Waiting {
+            channel: waiting.channel,
+            id: waiting.id,
+            nowait: waiting.nowait,
+            what: Control::Barrier(Box::new((waiting, command))),
+        };
+        // Answered when everything before it is durable, because it asks for that.
+        let nothing = Publish {
+            messages: Vec::new(),
+            durability: Durability::Synced,
+            when_full: WhenFull::Refuse,
+        };
+        self.ask(barrier, Command::Publish(nothing));
     }
 
     /// Writes the answer to a method.

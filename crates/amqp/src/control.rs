@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_base::TopicId;
-use forebay_broker::{ConsumerId, Delivered};
+use forebay_broker::{Command, ConsumerId, Delivered};
 
 use crate::error::MethodId;
 use crate::methods::{exchange, queue};
@@ -20,6 +20,8 @@ pub(crate) struct Waiting {
 
 #[derive(Debug)]
 pub(crate) enum Control {
+    /// What the connection published before becomes visible; then this method goes on.
+    Barrier(Box<(Waiting, Command)>),
     DeclareQueue(queue::Declaration),
     /// The queue is there; its measures are wanted for the answer.
     MeasureQueue {

@@ -103,6 +103,11 @@ pub(crate) fn resume(
         return Ok(());
     }
     match waiting.what {
+        Control::Barrier(next) => {
+            let (waiting, command) = *next;
+            link.ask(waiting, command);
+            Ok(())
+        }
         Control::DeclareQueue(declaration) => {
             queue::declared(link, call, declaration, result, world)
         }

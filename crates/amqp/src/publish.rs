@@ -229,6 +229,11 @@ impl Publisher {
         self.unanswered_bytes = self.unanswered_bytes.saturating_sub(group.bytes);
     }
 
+    /// Whether anything waits for an answer.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.unanswered_messages > 0
+    }
+
     /// Whether so much waits for an answer that no more should be read.
     pub(crate) fn is_full(&self) -> bool {
         self.unanswered_messages >= UNANSWERED_MESSAGES || self.unanswered_bytes >= UNANSWERED_BYTES

@@ -333,7 +333,7 @@ fn get(
         topic,
         no_ack: method.no_ack,
     };
-    link.ask(call.waits_for(what), command);
+    link.ask_after_publishing(call.waits_for(what), command);
     Ok(())
 }
 

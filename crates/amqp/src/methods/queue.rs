@@ -316,7 +316,7 @@ fn measure(link: &mut Connection, call: Call, topic: &TopicInfo) -> Result<(), F
         return answer_declare(link, call, queue, (0, 0));
     }
     let command = Command::Stats { topic: topic.id };
-    link.ask(call.waits_for(Control::MeasureQueue { queue }), command);
+    link.ask_after_publishing(call.waits_for(Control::MeasureQueue { queue }), command);
     Ok(())
 }
 
@@ -400,7 +400,7 @@ fn purge(link: &mut Connection, call: Call, queue: &str, world: World<'_>) -> Re
         topic: find(link, &queue, world)?.id,
         leased: false,
     };
-    link.ask(call.waits_for(Control::PurgeQueue { queue }), command);
+    link.ask_after_publishing(call.waits_for(Control::PurgeQueue { queue }), command);
     Ok(())
 }
 
@@ -442,7 +442,7 @@ fn delete(
             empty: method.if_empty,
         },
     };
-    link.ask(call.waits_for(Control::DeleteQueue { queue }), command);
+    link.ask_after_publishing(call.waits_for(Control::DeleteQueue { queue }), command);
     Ok(())
 }
 
