@@ -46,32 +46,6 @@ pub(crate) async fn call(
     }
 }
 
-/// Reads and judges a body as a request of every action, as far as that goes without a broker.
-pub(crate) fn check_all(body: &[u8]) {
-    type Check = fn(&[u8]) -> Result<(), Fault>;
-    let checks: [Check; 14] = [
-        send_message::check,
-        send_message_batch::check,
-        |body| receive_message::Request::read(body)?.wanted().map(drop),
-        delete_message::check,
-        delete_message::check_batch,
-        change_message_visibility::check,
-        change_message_visibility::check_batch,
-        create_queue::check,
-        |body| delete_queue::Request::read(body).map(drop),
-        |body| get_queue_url::Request::read(body).map(drop),
-        |body| list_queues::Request::read(body).map(drop),
-        |body| queue_attributes::GetRequest::read(body).map(drop),
-        queue_attributes::check_set,
-        |body| purge_queue::Request::read(body).map(drop),
-    ];
-    for check in checks {
-        if let Err(fault) = check(body) {
-            crate::http::refusal(&fault);
-        }
-    }
-}
-
 fn unknown(action: &str) -> Fault {
     if MISSING.contains(&action) {
         return Fault::UnsupportedOperation(

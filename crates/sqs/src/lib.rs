@@ -14,6 +14,7 @@ mod attributes;
 mod batch;
 mod dispatch;
 mod error;
+mod fuzz;
 mod http;
 mod incoming;
 mod json;
@@ -31,11 +32,7 @@ mod serve;
 mod server;
 mod text;
 
+#[doc(hidden)]
+pub use fuzz::fuzz_request;
 pub use options::Options;
 pub use serve::serve;
-
-/// Reads `body` as a request of every action, as far as that goes without a broker. For fuzzing.
-#[doc(hidden)]
-pub fn fuzz_request(body: &[u8]) {
-    dispatch::check_all(body);
-}

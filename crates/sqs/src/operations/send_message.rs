@@ -14,18 +14,8 @@ use crate::server::Server;
 
 const MS_PER_SECOND: u64 = 1_000;
 
-/// Judges a request as far as that goes without the queue.
-pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
-    let (_, message) = read(body)?;
-    let mut batch = BatchBuilder::new(0);
-    let id = message
-        .push(&mut batch, Timestamp(0))
-        .map_err(|error| Fault::Internal(error.to_string()))?;
-    batch.finish();
-    json::write(&message.sent(None, id)).map(drop)
-}
-
-fn read(body: &[u8]) -> Result<(Option<json::Text<'_>>, Outgoing<'_>), Fault> {
+/// Reads a request and judges it as far as that goes without the queue.
+pub(crate) fn read(body: &[u8]) -> Result<(Option<json::Text<'_>>, Outgoing<'_>), Fault> {
     let mut request: RequestMessage<'_> = json::read(body)?;
     let url = request.queue_url.take();
     queue_name::from_url(&url)?;
