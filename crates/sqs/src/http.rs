@@ -132,8 +132,9 @@ struct ErrorBody<'a> {
 /// A fault as the JSON protocol has it.
 pub(crate) fn refusal(fault: &Fault) -> Response<Full<Bytes>> {
     let wire = fault.wire();
-    if !fault.is_senders() {
-        tracing::warn!(code = wire.code, reason = %fault.message(), "a request could not be served");
+    // A server that is full or stopping says so once itself, not at every request.
+    if let Fault::Internal(reason) = fault {
+        tracing::error!(%reason, "a request could not be served");
     }
     let body = ErrorBody {
         shape: wire.shape,

@@ -222,14 +222,12 @@ fn user_attributes<'a>(headers: &'a Headers, filter: &Filter<'_>) -> Vec<Attribu
     let mut attributes: Vec<Attribute<'a>> = Vec::new();
     let mut places: HashMap<&'a str, usize> = HashMap::new();
     for (name, value) in headers {
+        // SQS has no word for a header without a value.
+        let Some(value) = value else { continue };
         if message_attributes::is_reserved(name) || !filter.wants(name) {
             continue;
         }
-        let attribute = user_attribute(
-            name,
-            value.unwrap_or_default(),
-            types.get(name).map(Cow::as_ref),
-        );
+        let attribute = user_attribute(name, value, types.get(name).map(Cow::as_ref));
         match places.get(name) {
             Some(&place) => attributes[place] = attribute,
             None => {

@@ -218,7 +218,6 @@ async fn records_of_other_protocols_are_messages() {
         messages[0]["MessageAttributes"],
         json!({
             "content-type": {"DataType": "String", "StringValue": "text/plain"},
-            "none": {"DataType": "Binary", "BinaryValue": ""},
             "forebay.body-encoding": {"DataType": "String", "StringValue": "base64"},
         })
     );
