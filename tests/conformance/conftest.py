@@ -86,7 +86,8 @@ class Forebay:
 
     def create_kafka_topic(self, name, partitions=1):
         """CreateTopics, and waits for the answer."""
-        self.admin().create_topics([NewTopic(name, partitions, 1)])[name].result(PATIENCE_SECONDS)
+        admin = self.admin()  # which must live until the answer is there
+        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(PATIENCE_SECONDS)
 
 
 def _dotted(options):
@@ -109,8 +110,7 @@ def poll_records(consumer, count):
     records = []
 
     def poll():
-        record = consumer.poll(0.2)
-        if record is not None:
+        while len(records) < count and (record := consumer.poll(0.2)) is not None:
             assert record.error() is None, record.error()
             records.append(record)
         return len(records) >= count
