@@ -57,8 +57,9 @@ async fn nothing_acknowledged_is_lost_and_nothing_settled_comes_back() {
     kafka::create(kafka_at, "stream", 4).await;
 
     let progress = Arc::new(Progress::default());
-    let lane = |topic| Lane {
+    let lane = |topic: &'static str| Lane {
         topic,
+        is_worked_off: topic.ends_with("-work"),
         ledger: Arc::new(Ledger::default()),
         progress: progress.clone(),
     };

@@ -63,6 +63,12 @@ impl Ledger {
         acknowledged.difference(&delivered).cloned().collect()
     }
 
+    /// Whether consumers are behind by more than a few seconds of work.
+    pub(super) fn is_deep(&self) -> bool {
+        let delivered = self.delivered.lock().unwrap().len();
+        self.acknowledged.lock().unwrap().len() > delivered + 500
+    }
+
     pub(super) fn report(&self, topic: &str) {
         println!(
             "{topic}: {} acknowledged, {} delivered, {} known to be settled",

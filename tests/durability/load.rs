@@ -19,6 +19,7 @@ use super::ledger::{Ledger, Mark, Progress, Rising};
 #[derive(Clone)]
 pub(super) struct Lane {
     pub(super) topic: &'static str,
+    pub(super) is_worked_off: bool,
     pub(super) ledger: Arc<Ledger>,
     pub(super) progress: Arc<Progress>,
 }
@@ -121,10 +122,15 @@ async fn amqp_producing(
 }
 
 /// Produces a hundred at a time over eight keys, idempotently, with one producer for its whole life.
+/// Where the messages are worked off, it waits for the workers: they are many times slower.
 pub(super) async fn kafka_producer(address: SocketAddr, name: &'static str, lane: Lane) {
     let producer = kafka::producer(address);
     let mut next = 0;
     while !lane.progress.is_over() {
+        if lane.is_worked_off && lane.ledger.is_deep() {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
         let marks: Vec<Mark> = (0..100)
             .map(|n| Mark {
                 producer: format!("{name}-{}", n % 8),

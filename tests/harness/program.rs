@@ -295,7 +295,7 @@ impl Forebay {
             .kill()
             .await
             .expect("a running program can be killed");
-        self.start
+        self.start.clone()
     }
 
     /// `kill -9` and a new start on the same data and ports.
@@ -309,7 +309,10 @@ impl Forebay {
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         let status =
             status.unwrap_or_else(|_| panic!("it did not stop; it said:\n{}", self.said.text()));
-        (status.expect("a child can be waited for"), self.start)
+        (
+            status.expect("a child can be waited for"),
+            self.start.clone(),
+        )
     }
 
     /// Memory it has resident, bytes.
@@ -351,6 +354,18 @@ impl Forebay {
             crate::letter::send(self, protocol, &topic, std::slice::from_ref(&letter)).await;
             let got = crate::letter::collect(self, protocol, &topic, 1).await;
             assert_eq!(got, [letter], "{protocol:?} after bad input");
+        }
+    }
+}
+
+impl Drop for Forebay {
+    /// When a test fails, what the program said last is the first thing one wants to know.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.said();
+            let lines: Vec<&str> = said.lines().collect();
+            let last = &lines[lines.len().saturating_sub(20)..];
+            println!("the program's last words:\n{}", last.join("\n"));
         }
     }
 }
