@@ -93,6 +93,8 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     pub(crate) settler: Settler,
     publisher: Publisher,
+    /// It has published: only then is it told that publishing is held up.
+    pub(crate) is_publisher: bool,
     /// Something answered before it was durable may not be yet.
     published_transient: bool,
     commands: Vec<Queued>,
@@ -124,6 +126,7 @@ impl Connection {
             outbox: Outbox::default(),
             settler: Settler::default(),
             publisher: Publisher::new(seed),
+            is_publisher: false,
             published_transient: false,
             commands: Vec::new(),
             pending: HashMap::new(),
@@ -529,6 +532,7 @@ impl Connection {
             .channels
             .get_mut(&number)
             .ok_or_else(Fault::unexpected_answer)?;
+        self.is_publisher = true;
         let gathered = channel.incoming.body.len();
         self.partial_bodies = self.partial_bodies.saturating_sub(gathered);
         let began = methods::basic::publish(

@@ -236,8 +236,8 @@ impl Driver {
     /// Sends a heartbeat if nothing else was sent, and lets idle buffers go. Whether the peer is
     /// lost.
     fn on_tick(&mut self, reads: bool) -> bool {
-        if !reads {
-            // It may have spoken; we did not listen.
+        if !reads || self.blocked {
+            // It may have spoken, and we did not listen; or it was told to wait, and is silent.
             self.pulse.last_read = Instant::now();
         }
         if self.pulse.is_lost() {
@@ -279,10 +279,12 @@ impl Driver {
         self.pulse = Pulse::new(heartbeat);
     }
 
+    /// Tells a publisher, as RabbitMQ does, and nobody else: clients write nothing at all on a
+    /// connection that is blocked, so a consumer would cease to ack.
     fn tell_pressure(&mut self) {
         let reason = match &*self.pressure.borrow() {
-            Pressure::None => None,
-            Pressure::StorageFull(reason) => Some(reason.clone()),
+            Pressure::StorageFull(reason) if self.link.is_publisher => Some(reason.clone()),
+            Pressure::StorageFull(_) | Pressure::None => None,
         };
         if self.link.is_open() && reason.is_some() != self.blocked {
             self.blocked = reason.is_some();
