@@ -45,6 +45,12 @@ pub(crate) enum Failure {
     Runtime(io::Error),
     #[error("{0}")]
     Open(String),
+    #[error("{} is not a Forebay data directory: name one with --data-dir DIR", dir.display())]
+    NothingToCheck { dir: PathBuf },
+    #[error(
+        "the journal is damaged in {places} place(s). Nothing was changed: restore the files from a copy"
+    )]
+    Damaged { places: usize },
     #[error("the {name} listener failed: {reason}")]
     FrontEnd { name: &'static str, reason: String },
     #[error("the broker has stopped: {0}")]

@@ -7,8 +7,11 @@
 
 use std::process::ExitCode;
 
+use options::Task;
+
 mod address;
 mod banner;
+mod check;
 mod failure;
 mod options;
 mod serve;
@@ -22,11 +25,15 @@ mod trace;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let settings = match options::read() {
-        Ok(settings) => settings,
+    let task = match options::read() {
+        Ok(task) => task,
         Err(stop) => return stop.exit(),
     };
-    match serve::run(settings) {
+    let done = match task {
+        Task::Serve(settings) => serve::run(settings),
+        Task::Check(settings) => check::run(&settings),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.exit(),
     }

@@ -70,6 +70,8 @@ impl CommandLine {
 enum Command {
     /// Run the broker. This is also what happens without a command
     Serve,
+    /// Read the whole journal of a broker that is stopped and name all damage; changes nothing
+    Check,
 }
 
 /// Each option, unset where nobody set it.
@@ -194,8 +196,17 @@ impl Stop {
     }
 }
 
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Run the broker.
+    Serve(Settings),
+    /// Look for damage.
+    Check(Settings),
+}
+
 /// Reads the command line, the environment and the file.
-pub(crate) fn read() -> Result<Settings, Stop> {
+pub(crate) fn read() -> Result<Task, Stop> {
     let line = CommandLine::parse(std::env::args_os()).map_err(Stop::CommandLine)?;
     let options = match &line.options.config {
         Some(path) => {
@@ -204,9 +215,11 @@ pub(crate) fn read() -> Result<Settings, Stop> {
         }
         None => line.options,
     };
-    match line.command {
-        Some(Command::Serve) | None => Settings::new(options).map_err(Stop::Failure),
-    }
+    let settings = Settings::new(options).map_err(Stop::Failure)?;
+    Ok(match line.command {
+        Some(Command::Serve) | None => Task::Serve(settings),
+        Some(Command::Check) => Task::Check(settings),
+    })
 }
 
 fn read_file(path: &Path) -> Result<Options, Failure> {

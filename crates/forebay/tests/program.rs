@@ -296,3 +296,35 @@ fn health_and_metrics_are_told_over_http() {
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
 }
+
+#[test]
+fn check_reads_a_stopped_brokers_journal_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let refused = output(quiet(&missing).arg("check"));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("is not a Forebay data directory"),
+        "{}",
+        said(&refused)
+    );
+    assert!(!missing.exists());
+
+    let running = Running::start(quiet(dir.path()));
+    let busy = output(quiet(dir.path()).arg("check"));
+    assert_eq!(busy.status.code(), Some(1));
+    assert!(
+        said(&busy).contains("in use by another process"),
+        "{}",
+        said(&busy)
+    );
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    let checked = output(quiet(dir.path()).arg("check"));
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    let told = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        told.contains("journal file") && !told.contains("damaged"),
+        "{told}"
+    );
+}
