@@ -590,6 +590,9 @@ impl Connection {
 
     /// Writes the confirmations that have become due.
     pub(crate) fn confirm(&mut self) {
+        if self.is_closing() {
+            self.confirming.clear();
+        }
         for number in self.confirming.drain(..) {
             let Some(channel) = self.channels.get_mut(&number) else {
                 continue;

@@ -367,7 +367,7 @@ fn short(text: Option<&[u8]>) -> Option<&[u8]> {
     text.filter(|text| text.len() <= usize::from(u8::MAX))
 }
 
-/// Publishes and delivers a message with these properties: for fuzzing.
+/// Publishes and delivers a message with these properties and compares: for fuzzing.
 pub(crate) fn read_everything(raw: &[u8]) {
     let Ok(properties) = Properties::parse(raw) else {
         return;
@@ -390,10 +390,18 @@ pub(crate) fn read_everything(raw: &[u8]) {
     }
     let records = builder.finish().records(usize::MAX);
     for record in records.into_iter().flatten().flatten() {
-        for attempt in 1..=2 {
-            let outbound = Outbound::new(&record, "topic", attempt, NOWHERE);
-            let _ = Properties::parse(&outbound.properties());
-            let _ = outbound.properties_without_headers();
+        let outbound = Outbound::new(&record, "topic", 1, NOWHERE);
+        assert_eq!(&*outbound.properties(), raw);
+        let outbound = Outbound::new(&record, "topic", 2, NOWHERE);
+        for extended in [
+            outbound.properties().into_owned(),
+            outbound.properties_without_headers(),
+        ] {
+            let again = Properties::parse(&extended).map(|again| Properties {
+                headers: properties.headers,
+                ..again
+            });
+            assert_eq!(again, Ok(properties));
         }
     }
 }

@@ -123,6 +123,7 @@ struct Driver {
 impl Driver {
     async fn run(&mut self, mut stream: TcpStream, stop: CancellationToken) -> io::Result<()> {
         let mut stopping = false;
+        let mut broker_gone = false;
         let (mut reader, mut writer) = stream.split();
         loop {
             self.work().await;
@@ -146,9 +147,12 @@ impl Driver {
                 count = writer.write(&self.link.out[self.written..]), if unwritten > 0 => {
                     self.on_write(count?)?;
                 }
-                event = self.session.next(), if unwritten < WRITE_HIGH => match event {
+                event = self.session.next(), if unwritten < WRITE_HIGH && !broker_gone => match event {
                     Some(event) => self.on_event(event).await,
-                    None => self.link.shut_down(),
+                    None => {
+                        broker_gone = true;
+                        self.link.shut_down();
+                    }
                 },
                 _ = self.pulse.ticks.tick() => {
                     if self.on_tick(reads) {
@@ -158,9 +162,11 @@ impl Driver {
                 () = sleep_until(deadline), if deadline.is_some() => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                changed = self.pressure.changed(), if !stopping => {
-                    // The sender is gone when the broker is: the session's end tells that too.
-                    stopping |= changed.is_err();
+                changed = self.pressure.changed(), if !broker_gone => {
+                    if changed.is_err() {
+                        broker_gone = true;
+                        self.link.shut_down();
+                    }
                 }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;

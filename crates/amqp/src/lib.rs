@@ -64,18 +64,15 @@ impl Default for Options {
 }
 
 /// Takes `bytes` for a stream of frames and reads all that is in them: for fuzzing.
+///
+/// # Panics
+/// If what was read is not the same after writing and reading it again.
 #[doc(hidden)]
 pub fn read_everything(mut bytes: &[u8]) {
     use frame::Kind;
     while let Ok(Some(frame)) = frame::take(bytes, limits::FRAME_MAX as usize) {
         match frame.kind {
-            Kind::Method => {
-                let _ = method::parse(frame.payload);
-                let _ = method::PublishHead::parse(frame.payload);
-                if let Ok(id) = method::id(frame.payload) {
-                    let _ = method::Settlement::parse(id, frame.payload);
-                }
-            }
+            Kind::Method => read_method(frame.payload),
             Kind::Header => {
                 if let Some((_, properties)) = frame::content_header(frame.payload) {
                     content::read_everything(properties);
@@ -85,4 +82,24 @@ pub fn read_everything(mut bytes: &[u8]) {
         }
         bytes = &bytes[frame.size()..];
     }
+}
+
+fn read_method(payload: &[u8]) {
+    if let Ok(id) = method::id(payload) {
+        let _ = method::Settlement::parse(id, payload);
+    }
+    let _ = method::PublishHead::parse(payload);
+    let Ok(parsed) = method::parse(payload) else {
+        return;
+    };
+    // Compared as bytes: a number that is none is not equal to itself.
+    let written = |method: &_| {
+        let mut out = Vec::new();
+        method::put(&mut out, 1, method);
+        out
+    };
+    let first = written(&parsed);
+    let payload = &first[frame::ENVELOPE - 1..first.len() - 1];
+    let again = method::parse(payload).map(|method| written(&method));
+    assert_eq!(again.as_ref(), Ok(&first));
 }

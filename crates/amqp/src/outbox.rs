@@ -98,6 +98,9 @@ pub(crate) fn on_delivery(link: &mut Connection, consumer: ConsumerId, deliverie
 
 /// The next deliveries to read; `None` if none may be written now.
 pub(crate) fn next_piece(link: &mut Connection) -> Option<Piece> {
+    if link.is_closing() {
+        return None;
+    }
     while let Some(&number) = link.outbox.ready.front() {
         let piece = link.outbox.piece();
         let channel = link.channels.get_mut(&number);

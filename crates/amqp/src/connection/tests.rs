@@ -652,10 +652,19 @@ fn a_queue_that_goes_cancels_its_consumers() {
 }
 
 #[test]
-fn peers_that_did_not_ask_are_not_told_of_pressure() {
+fn peers_that_asked_are_told_of_pressure_and_others_are_not() {
     let mut peer = Peer::open();
     peer.link.pressure(Some("disk"));
     assert_eq!(peer.hear(), []);
+    peer.link.peer.connection_blocked = true;
+    peer.link.pressure(Some("disk"));
+    peer.link.pressure(None);
+    let blocked = connection::AMQPMethod::Blocked(connection::Blocked {
+        reason: "disk".into(),
+    });
+    let unblocked = connection::AMQPMethod::Unblocked(connection::Unblocked {});
+    let said = [blocked, unblocked].map(|method| Said::Method(0, AMQPClass::Connection(method)));
+    assert_eq!(peer.hear(), said);
 }
 
 #[test]
