@@ -320,3 +320,41 @@ async fn a_flipped_bit_anywhere_in_the_journal_refuses_the_start() {
     std::fs::write(&file, &bytes).unwrap();
     Broker::open(options(&world.dir), Arc::new(SystemClock)).unwrap();
 }
+
+#[tokio::test]
+async fn a_subscription_is_confirmed_before_its_first_delivery() {
+    let world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    world.publish(Target::Topic(topic.id), &["ready"]).await;
+    let mut session = world.broker.session();
+    let handle = session.handle();
+    // Something else waits for a sync while the subscription is decided.
+    let outgoing = Outgoing {
+        target: Target::Topic(topic.id),
+        batch: batch(&["more"]),
+        key_hash: None,
+        not_before: None,
+    };
+    let publish = Publish {
+        messages: vec![outgoing],
+        durability: Durability::Synced,
+        when_full: WhenFull::Refuse,
+    };
+    let subscribe = Subscribe {
+        topic: topic.id,
+        consumer: ConsumerId(1),
+        credit: 1,
+        mode: ConsumerMode::UntilSessionEnds,
+        exclusive: false,
+    };
+    handle.submit(Command::Publish(publish)).await.unwrap();
+    let request = handle.submit(Command::Subscribe(subscribe)).await.unwrap();
+    let mut confirmed = false;
+    loop {
+        match session.next().await.unwrap() {
+            Event::Reply { request: id, .. } => confirmed |= id == request,
+            Event::Delivery { .. } => break assert!(confirmed),
+            Event::ConsumerCancelled { .. } => panic!("the topic is there"),
+        }
+    }
+}

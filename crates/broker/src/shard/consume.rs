@@ -163,7 +163,8 @@ impl Shard {
             .consumers
             .insert(subscribe.consumer, subscribe.topic);
         self.dirty.push(subscribe.topic);
-        self.done(to);
+        // At once, so that it comes before the first delivery.
+        self.reply_now(to, Ok(Reply::Done));
     }
 
     pub(super) fn credit(&mut self, session: SessionId, consumer: ConsumerId, add: u32) {
