@@ -6,7 +6,7 @@ use forebay_base::{Offset, OffsetRange, PartitionId, SessionId, Timestamp, Topic
 use forebay_queue::{Attempted, Depth, Held, Limits, QueueEvent};
 use hashbrown::HashMap;
 
-use super::dead_letter::DeadLetterReason;
+use super::dead_letter::{DeadLetterReason, LATEST};
 use super::{Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::{
@@ -122,30 +122,37 @@ impl Shard {
             .or_default()
             .ring
             .push_back(Claimant::Once(to.request));
+        self.wait(to, until, WaitsFor::Messages(receive));
+    }
+
+    /// Puts a request off until something ends it.
+    pub(super) fn wait(&mut self, to: ReplyTo, until: Timestamp, waits_for: WaitsFor) {
         self.timers.add_request(until, to.request);
-        let waits_for = WaitsFor::Messages(receive);
-        self.waiters.insert(
-            to.request,
-            Waiter {
-                to,
-                until,
-                waits_for,
-            },
-        );
+        let session = self.sessions.entry(to.session).or_default();
+        session.waiting.insert(to.request);
+        let waiter = Waiter {
+            to,
+            until,
+            waits_for,
+        };
+        self.waiters.insert(to.request, waiter);
     }
 
     pub(super) fn subscribe(&mut self, to: ReplyTo, subscribe: Subscribe) {
         if let Err(refusal) = self.usable(to.session, subscribe.topic) {
             return self.reply(to, Err(refusal));
         }
-        let consumers = self.consumers.entry(subscribe.topic).or_default();
-        let key = (to.session, subscribe.consumer);
-        let taken = consumers.exclusive
-            || (subscribe.exclusive && !consumers.standing.is_empty())
-            || consumers.standing.contains_key(&key);
+        let session = self.sessions.entry(to.session).or_default();
+        let others = self.consumers.get(&subscribe.topic);
+        let taken = session.consumers.contains_key(&subscribe.consumer)
+            || others.is_some_and(|others| {
+                others.exclusive || (subscribe.exclusive && !others.standing.is_empty())
+            });
         if taken {
             return self.reply_now(to, Err(Refusal::ConsumerExclusive));
         }
+        let consumers = self.consumers.entry(subscribe.topic).or_default();
+        let key = (to.session, subscribe.consumer);
         consumers.exclusive = subscribe.exclusive;
         let standing = Standing {
             credit: subscribe.credit,
@@ -158,7 +165,6 @@ impl Shard {
                 .push_back(Claimant::Standing(to.session, subscribe.consumer));
         }
         consumers.standing.insert(key, standing);
-        let session = self.sessions.entry(to.session).or_default();
         session
             .consumers
             .insert(subscribe.consumer, subscribe.topic);
@@ -232,6 +238,9 @@ impl Shard {
     pub(super) fn end_waiter(&mut self, request: RequestId) -> Option<Waiter> {
         let waiter = self.waiters.remove(&request)?;
         self.timers.remove_request(waiter.until, request);
+        if let Some(session) = self.sessions.get_mut(&waiter.to.session) {
+            session.waiting.remove(&request);
+        }
         match &waiter.waits_for {
             WaitsFor::Messages(receive) => {
                 if let Some(consumers) = self.consumers.get_mut(&receive.topic) {
@@ -514,9 +523,10 @@ impl Shard {
             .collect();
         let view_outcome = match outcome {
             Outcome::Ack => forebay_queue::Outcome::Ack,
-            Outcome::Release { delay_ms, count } => {
-                forebay_queue::Outcome::Release { delay_ms, count }
-            }
+            Outcome::Release { delay_ms, count } => forebay_queue::Outcome::Release {
+                delay_ms: delay_ms.min(LATEST.ms_since(self.now)),
+                count,
+            },
             Outcome::Extend { ms } => forebay_queue::Outcome::Extend { ms },
             Outcome::DeadLetter => forebay_queue::Outcome::DeadLetter,
         };

@@ -47,6 +47,11 @@ pub(crate) struct DeadLetterJob {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Undeliverable;
 
+/// A message with this delay is on its way to a dead-letter target.
+const ASIDE: Timestamp = Timestamp::MAX;
+/// The longest delay anybody can ask for ends before that.
+pub(super) const LATEST: Timestamp = Timestamp(i64::MAX - 1);
+
 /// Messages looked through in one step, at most.
 const AT_ONCE: usize = 256;
 
@@ -97,21 +102,25 @@ impl Shard {
             let event = QueueEvent::Settled { ranges };
             return self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         }
-        let aside = Timestamp::MAX;
+        let urgency = match reason {
+            // Whoever rejects a message is told when that is durable.
+            DeadLetterReason::Rejected => Urgency::Now,
+            DeadLetterReason::MaxDeliveries => Urgency::Lazy,
+        };
         for range in &ranges {
             // A message that is ready is delayed, one that is leased is released with a delay.
             let event = QueueEvent::Delayed {
                 range: *range,
-                until: aside,
+                until: ASIDE,
             };
-            self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
+            self.record(urgency, &StateFrame::Queue { partition, event });
         }
         let event = QueueEvent::Released {
             ranges,
-            until: Some(aside),
+            until: Some(ASIDE),
             count: true,
         };
-        self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
+        self.record(urgency, &StateFrame::Queue { partition, event });
         let job = DeadLetterJob {
             topic,
             partition,
@@ -198,7 +207,7 @@ impl Shard {
     pub(super) fn resume_dead_letters(&mut self) {
         let mut jobs = Vec::new();
         for (id, partition) in &self.state.partitions {
-            let messages = partition.queue.delayed_until(Timestamp::MAX);
+            let messages = partition.queue.delayed_until(ASIDE);
             let Some(topic) = self.state.catalog.topic(partition.topic) else {
                 continue;
             };

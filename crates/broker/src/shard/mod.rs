@@ -11,6 +11,8 @@ mod exchanges;
 mod publish;
 mod sessions;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod topics;
 
@@ -124,6 +126,7 @@ pub(crate) struct Shard {
     parked: VecDeque<(ReplyTo, Publish)>,
     storage_full: Option<Arc<str>>,
     partition_turn: u32,
+    commit_at_most: usize,
     tally: Tally,
     frame_buffer: Vec<u8>,
     entries: Vec<(PartitionId, Offset)>,
@@ -156,6 +159,7 @@ impl Shard {
             parked: VecDeque::new(),
             storage_full: None,
             partition_turn: 0,
+            commit_at_most: COMMIT_AT_MOST,
             tally: Tally::default(),
             frame_buffer: Vec::new(),
             entries: Vec::new(),

@@ -5,7 +5,8 @@ use forebay_queue::QueueEvent;
 use forebay_record::Batch;
 use forebay_stream::Fresh;
 
-use super::{COMMIT_AT_MOST, Output, ReplyTo, Shard, Urgency};
+use super::dead_letter::LATEST;
+use super::{Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::state::producer_batch;
 use crate::{Durability, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull};
@@ -174,7 +175,7 @@ impl Shard {
         let header = batch.header();
         let count = batch.offset_count();
         let commit = &self.filling.commit;
-        if !commit.is_empty() && commit.len_bytes() + batch.bytes().len() > COMMIT_AT_MOST {
+        if !commit.is_empty() && commit.len_bytes() + batch.bytes().len() > self.commit_at_most {
             self.rotate();
         }
         if self.now.ms_since(self.state.clock) >= CLOCK_STEP_MS {
@@ -190,6 +191,7 @@ impl Shard {
         for &(id, first) in entries {
             self.filling.deferred.grew(id, first + u64::from(count));
             if let Some(until) = not_before.or_else(|| self.delayed_until(id)) {
+                let until = until.min(LATEST);
                 let range = OffsetRange { first, count };
                 let event = QueueEvent::Delayed { range, until };
                 self.record(

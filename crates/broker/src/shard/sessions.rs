@@ -1,18 +1,19 @@
 //! Sessions: what they hold, and what becomes of it when they end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_base::{PartitionId, SessionId, Timestamp, TopicId};
 use forebay_queue::QueueEvent;
-use hashbrown::HashMap;
 
 use super::{Shard, Urgency};
-use crate::ConsumerId;
 use crate::frame::StateFrame;
+use crate::{ConsumerId, RequestId};
 
 #[derive(Default)]
 pub(super) struct SessionState {
-    pub(super) consumers: HashMap<ConsumerId, TopicId>,
+    pub(super) consumers: BTreeMap<ConsumerId, TopicId>,
+    /// Its requests that wait.
+    pub(super) waiting: BTreeSet<RequestId>,
     /// Partitions of which the session has held messages.
     pub(super) partitions: BTreeSet<PartitionId>,
     /// Topics that belong to it alone.
@@ -20,12 +21,16 @@ pub(super) struct SessionState {
 }
 
 impl Shard {
-    /// A session is gone: its consumers leave, what it holds goes back, its topics end.
+    /// A session is gone: it waits for nothing more, its consumers leave, what it holds goes back,
+    /// its topics end.
     pub(crate) fn end_session(&mut self, now: Timestamp, id: SessionId) {
         self.now = now;
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        for request in session.waiting {
+            self.end_waiter(request);
+        }
         for (consumer, topic) in session.consumers {
             self.remove_consumer(topic, id, consumer);
         }

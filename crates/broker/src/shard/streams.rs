@@ -5,7 +5,7 @@ use forebay_stream::{
     GroupDescription, GroupListing, GroupPhase, GroupRefusal, StreamEvent, Token,
 };
 
-use super::consume::{Waiter, WaitsFor};
+use super::consume::WaitsFor;
 use super::{ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::{GroupCommand, OffsetCommit, Reply, RequestId};
@@ -17,33 +17,37 @@ impl Shard {
         partitions: Vec<(PartitionId, Offset)>,
         until: Timestamp,
     ) {
-        let ready = partitions.iter().any(|(id, offset)| {
-            self.state
-                .partitions
-                .get(id)
-                .is_none_or(|known| known.queue.end() > *offset)
-        });
-        if ready || until <= self.now {
+        if self.have_grown(&partitions) || until <= self.now {
             return self.reply_now(to, Ok(Reply::Done));
         }
         for (id, _) in &partitions {
             self.watchers.entry(*id).or_default().push(to.request);
         }
-        self.timers.add_request(until, to.request);
-        let waits_for = WaitsFor::Records(partitions);
-        self.waiters.insert(
-            to.request,
-            Waiter {
-                to,
-                until,
-                waits_for,
-            },
-        );
+        self.wait(to, until, WaitsFor::Records(partitions));
+    }
+
+    /// Whether one of the partitions has a durable record at or after its offset, or is gone.
+    fn have_grown(&self, partitions: &[(PartitionId, Offset)]) -> bool {
+        partitions.iter().any(|(id, offset)| {
+            let known = self.state.partitions.get(id);
+            known.is_none_or(|known| known.queue.end() > *offset)
+        })
     }
 
     /// The partition grew, or is gone.
     pub(super) fn wake_watchers(&mut self, id: PartitionId) {
-        for request in self.watchers.remove(&id).unwrap_or_default() {
+        let Some(requests) = self.watchers.get(&id) else {
+            return;
+        };
+        let sees_it = |request: &RequestId| match self.waiters.get(request) {
+            Some(waiter) => match &waiter.waits_for {
+                WaitsFor::Records(partitions) => self.have_grown(partitions),
+                WaitsFor::Messages(_) => false,
+            },
+            None => false,
+        };
+        let woken: Vec<_> = requests.iter().copied().filter(sees_it).collect();
+        for request in woken {
             if let Some(waiter) = self.end_waiter(request) {
                 self.reply_now(waiter.to, Ok(Reply::Done));
             }

@@ -84,20 +84,6 @@ impl Shard {
         let Some(topic) = self.state.catalog.topic(id).cloned() else {
             return;
         };
-        if let Some(consumers) = self.consumers.remove(&id) {
-            for request in consumers.requests() {
-                if let Some(waiter) = self.end_waiter(request) {
-                    self.reply_now(waiter.to, Err(Refusal::NoSuchTopic));
-                }
-            }
-            for (session, consumer) in consumers.standing() {
-                if let Some(session) = self.sessions.get_mut(&session) {
-                    session.consumers.remove(&consumer);
-                }
-                let event = Event::ConsumerCancelled { consumer };
-                self.outputs.push(Output::Event { session, event });
-            }
-        }
         if let Some(owner) = topic.config.exclusive
             && let Some(session) = self.sessions.get_mut(&owner)
         {
@@ -111,6 +97,27 @@ impl Shard {
         for partition in &topic.partitions {
             self.timers.note(*partition, None);
             self.wake_watchers(*partition);
+        }
+        self.cancel_consumers(id);
+    }
+
+    /// Those who wait for messages of a topic that is gone hear of it when that is durable.
+    fn cancel_consumers(&mut self, id: TopicId) {
+        let Some(consumers) = self.consumers.remove(&id) else {
+            return;
+        };
+        for request in consumers.requests() {
+            if let Some(waiter) = self.end_waiter(request) {
+                self.reply(waiter.to, Err(Refusal::NoSuchTopic));
+            }
+        }
+        for (session, consumer) in consumers.standing() {
+            if let Some(session) = self.sessions.get_mut(&session) {
+                session.consumers.remove(&consumer);
+            }
+            let event = Event::ConsumerCancelled { consumer };
+            let output = Output::Event { session, event };
+            self.filling.deferred.outputs.push(output);
         }
     }
 }
