@@ -1,0 +1,109 @@
+//! What a reply that has left has promised.
+
+use forebay_base::{Offset, PartitionId, TopicId};
+
+use super::model::{Model, Mood};
+use super::world::World;
+
+/// A message is there, and at least so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub(super) partition: PartitionId,
+    pub(super) offset: Offset,
+    pub(super) id: u64,
+    pub(super) version: u32,
+    /// It never comes back.
+    pub(super) settled: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Promise {
+    /// What was asked.
+    pub(super) by: String,
+    pub(super) catalog_version: u64,
+    pub(super) offsets_version: u64,
+    pub(super) next_producer: i64,
+    pub(super) topic: Option<TopicId>,
+    pub(super) messages: Vec<Kept>,
+}
+
+impl Promise {
+    /// Of the state of these messages as the model has it now.
+    pub(super) fn of_messages(
+        by: String,
+        model: &Model,
+        changed: impl IntoIterator<Item = (PartitionId, Offset)>,
+    ) -> Self {
+        let kept = changed.into_iter().map(|(partition, offset)| {
+            let message = &model.lanes[&partition].messages[offset as usize];
+            Kept {
+                partition,
+                offset,
+                id: message.id,
+                version: message.version,
+                settled: message.mood == Mood::Settled,
+            }
+        });
+        Self {
+            by,
+            messages: kept.collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn of_catalog(by: String, model: &Model) -> Self {
+        Self {
+            by,
+            catalog_version: model.catalog_version,
+            ..Self::default()
+        }
+    }
+}
+
+impl World {
+    /// Compares what was promised with what a crash has left.
+    pub(super) fn check_promises(&self, left: &Model) {
+        for promise in &self.promised {
+            let by = &promise.by;
+            assert!(
+                left.catalog_version >= promise.catalog_version,
+                "lost: {by}"
+            );
+            assert!(
+                left.offsets_version >= promise.offsets_version,
+                "lost: {by}"
+            );
+            assert!(left.next_producer >= promise.next_producer, "lost: {by}");
+            let known = promise
+                .topic
+                .is_none_or(|topic| left.known_topics.contains(&topic));
+            assert!(known, "lost: {by}");
+            for kept in &promise.messages {
+                let Some(lane) = left.lanes.get(&kept.partition) else {
+                    let deleted = !self.model.lanes.contains_key(&kept.partition);
+                    assert!(deleted, "the topic is lost: {by}");
+                    continue;
+                };
+                let message = lane.messages.get(kept.offset as usize);
+                let message = message.unwrap_or_else(|| panic!("lost: {kept:?} of {by}"));
+                assert_eq!(message.id, kept.id, "another message: {by}");
+                assert!(message.version >= kept.version, "undone: {kept:?} of {by}");
+                assert!(
+                    !kept.settled || message.mood == Mood::Settled,
+                    "came back: {kept:?} of {by}"
+                );
+            }
+        }
+    }
+
+    /// The part of the promises that can be kept without knowing the state.
+    pub(super) fn check_readable_promises(&self) {
+        for kept in self.promised.iter().flat_map(|promise| &promise.messages) {
+            if kept.settled || self.reader.bounds(kept.partition).is_none() {
+                continue;
+            }
+            let found = self.read(kept.partition, kept.offset);
+            assert_eq!(found, Some(kept.id), "lost: {kept:?}");
+        }
+    }
+}
