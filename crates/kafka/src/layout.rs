@@ -20,6 +20,9 @@ pub(crate) use requests::*;
 /// hundred bytes.
 pub(crate) const ELEMENTS_MAX: usize = 200_000;
 
+/// The highest number of a tagged field: Kafka counts them in 31 bits.
+const TAG_MAX: usize = i32::MAX as usize;
+
 /// Why a request cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LayoutError {
@@ -32,8 +35,8 @@ pub(crate) enum LayoutError {
     /// An array claims more elements than there can be.
     #[error("more elements than a request may have")]
     TooMany,
-    /// A tagged field is not as long as it says.
-    #[error("a tagged field of the wrong length")]
+    /// A tagged field is not as long as it says, or has a number that none can have.
+    #[error("a tagged field of the wrong length or number")]
     Tag,
 }
 
@@ -198,6 +201,9 @@ impl<'a> Walk<'a> {
         self.claim(count)?;
         for _ in 0..count {
             let tag = self.varint()?;
+            if tag > TAG_MAX {
+                return Err(LayoutError::Tag);
+            }
             let length = self.varint()?;
             let before = self.rest.len();
             let field = known

@@ -25,12 +25,18 @@ mod versions;
 
 pub use serve::{Options, serve};
 
-/// Decodes one frame, for the fuzzer.
+/// Decodes one frame, for the fuzzer. What is a request must be the same request when encoded and
+/// decoded again.
+///
+/// # Panics
+/// If it is not.
 #[doc(hidden)]
 pub fn fuzz_request(frame: &[u8]) {
-    if let Ok(request::Incoming::OldProduce { version, body, .. }) =
-        request::parse(bytes::Bytes::copy_from_slice(frame))
-    {
-        let _ = old_produce::answer(version, &body);
+    match request::parse(bytes::Bytes::copy_from_slice(frame)) {
+        Ok(request::Incoming::Request(request)) => request.assert_same_again(),
+        Ok(request::Incoming::OldProduce { version, body, .. }) => {
+            let _ = old_produce::answer(version, &body);
+        }
+        Ok(request::Incoming::FutureApiVersions { .. }) | Err(_) => {}
     }
 }

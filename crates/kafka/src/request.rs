@@ -1,6 +1,6 @@
 //! From the bytes of a frame to a request.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind};
 use kafka_protocol::protocol::Decodable;
 
@@ -42,6 +42,23 @@ pub(crate) struct Request {
     pub(crate) client_id: Bytes,
     /// Its content.
     pub(crate) body: RequestKind,
+}
+
+impl Request {
+    /// Panics unless encoding and decoding give the same content.
+    pub(crate) fn assert_same_again(&self) {
+        let mut encoded = BytesMut::new();
+        self.body
+            .encode(&mut encoded, self.version)
+            .expect("what came in a version can go out in it");
+        let mut encoded = encoded.freeze();
+        if let Some(api) = versions::find(self.key as i16) {
+            assert_eq!(layout::check(api.layout, self.version, &encoded), Ok(0));
+        }
+        let again = RequestKind::decode(self.key, &mut encoded, self.version)
+            .expect("what was encoded can be decoded");
+        assert_eq!(again, self.body);
+    }
 }
 
 /// Why a frame is no request that can be answered. Like Kafka, the server then closes the

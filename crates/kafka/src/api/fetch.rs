@@ -119,6 +119,12 @@ impl Fetcher {
                 failed = true;
                 continue;
             };
+            let again = part.end >= 0;
+            if again && context.broker.directory().topic_of(id).is_none() {
+                part.id = Err(ResponseError::UnknownTopicOrPartition);
+                failed = true;
+                continue;
+            }
             let bounds = context.broker.bounds(id);
             (part.start, part.end) = (to_wire(bounds.start), to_wire(bounds.end));
             let begun = !part.batches.is_empty();

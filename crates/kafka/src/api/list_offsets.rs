@@ -9,8 +9,7 @@
 use std::collections::BTreeSet;
 
 use forebay_base::{Offset, PartitionId};
-use forebay_broker::{Broker, Cursor, ReadError};
-use forebay_record::Batch;
+use forebay_broker::{Broker, ReadError};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
@@ -33,9 +32,6 @@ const LATEST_TIERED: i64 = -5;
 const EPOCH_SINCE: i16 = 4;
 /// Where no record is.
 const NONE: (i64, i64) = (-1, -1);
-/// How often the search for the latest timestamp may be led on by a later one. Times mostly
-/// ascend, so once or twice is the rule.
-const SEARCH_STEPS: usize = 10_000;
 
 pub(super) async fn answer(
     context: &Context,
@@ -102,34 +98,11 @@ async fn lookup(
     }
 }
 
-/// The first record with the latest timestamp: that of the last batch, unless the search by time
-/// knows a later one.
+/// The first record with the latest timestamp.
 async fn latest(broker: &Broker, id: PartitionId) -> Result<Option<(Offset, i64)>, ReadError> {
     let bounds = broker.bounds(id);
     if bounds.end <= bounds.start {
         return Ok(None);
     }
-    let last = broker
-        .read(id, bounds.end - 1, 1, &mut Cursor::default())
-        .await?;
-    let Some(batch) = last
-        .first()
-        .and_then(|stored| Batch::from_trusted(stored.batch.clone()).ok())
-    else {
-        return Ok(None);
-    };
-    let mut best = broker
-        .offset_for_time(id, batch.header().max_timestamp)
-        .await?;
-    for _ in 0..SEARCH_STEPS {
-        let Some((_, timestamp)) = best else { break };
-        let Some(later) = timestamp.checked_add(1) else {
-            break;
-        };
-        match broker.offset_for_time(id, later).await? {
-            None => break,
-            later => best = later,
-        }
-    }
-    Ok(best)
+    broker.offset_for_time(id, bounds.max_timestamp).await
 }

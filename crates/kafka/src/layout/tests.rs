@@ -186,6 +186,22 @@ proptest! {
 }
 
 #[test]
+fn the_fuzz_entry_reads_a_request_of_every_kind() {
+    for api in APIS {
+        for version in api.min..=api.max {
+            let mut frame = (api.key as i16).to_be_bytes().to_vec();
+            frame.extend_from_slice(&version.to_be_bytes());
+            frame.extend_from_slice(b"\0\0\0\x07\0\x02me");
+            if api.key.request_header_version(version) >= 2 {
+                frame.push(0);
+            }
+            frame.extend_from_slice(&write(api.layout, version, 5));
+            crate::fuzz_request(&frame);
+        }
+    }
+}
+
+#[test]
 fn an_array_that_claims_more_than_there_is_is_refused() {
     // Metadata v1: an array of 2^31 - 1 names in 4 bytes.
     assert_eq!(
@@ -206,6 +222,16 @@ fn the_decoded_form_is_bounded_too() {
     let mut body = (count as i32).to_be_bytes().to_vec();
     body.resize(4 + 2 * count, 0);
     assert_eq!(check(&METADATA, 1, &body), Err(LayoutError::TooMany));
+}
+
+#[test]
+fn a_tag_has_31_bits() {
+    // ApiVersions v3 with empty names and one tagged field of no bytes.
+    let with_tag = |tag: &[u8]| [&[1, 1, 1][..], tag, &[0]].concat();
+    let highest = with_tag(&[0xff, 0xff, 0xff, 0xff, 0x07]);
+    assert_eq!(check(&API_VERSIONS, 3, &highest), Ok(0));
+    let over = with_tag(&[0x80, 0x80, 0x80, 0x80, 0x08]);
+    assert_eq!(check(&API_VERSIONS, 3, &over), Err(LayoutError::Tag));
 }
 
 #[test]

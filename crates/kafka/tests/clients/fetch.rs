@@ -204,6 +204,25 @@ async fn errors_are_answered_at_once_and_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_reader_of_a_topic_that_goes_is_told_so() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.create("t", 1).await;
+    let mut reader = server.client().await;
+    let request = fetch_request(&[("t", 0, 0)], 1_000_000).with_max_wait_ms(600_000);
+    reader.send(11, &request).await;
+    // An answer to something else that was sent after it: the fetch is waiting by now, or never
+    // will.
+    client.fetch(11, "t", 0, 1000).await;
+    let topic = server.broker.directory().topic("t").unwrap();
+    let deleted = server.broker.delete_topic(topic.id, Default::default());
+    deleted.await.unwrap();
+    let response = reader.receive::<FetchRequest>(11).await;
+    assert_eq!(response.responses[0].partitions[0].error_code, 3);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_reader_that_waits_and_goes_leaves_no_trace() {
     let server = Server::start().await;
     let mut client = server.client().await;
