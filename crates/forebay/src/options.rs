@@ -128,7 +128,7 @@ pub(crate) struct Options {
     #[arg(long, env = "FOREBAY_CACHE", help_heading = STORAGE, value_name = "SIZE")]
     pub(crate) cache: Option<ByteSize>,
 
-    /// Size of one journal file, at least 4MiB; a message can be a quarter of it at most
+    /// Size of one journal file, 4MiB to 1GiB; a message has to fit into one
     /// [default: 64MiB]
     #[arg(long, env = "FOREBAY_JOURNAL_FILE", help_heading = STORAGE, value_name = "SIZE")]
     pub(crate) journal_file: Option<ByteSize>,
