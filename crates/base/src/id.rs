@@ -47,7 +47,10 @@ pub struct OffsetRange {
 impl OffsetRange {
     /// The run that holds only `offset`.
     pub fn one(offset: Offset) -> Self {
-        Self { first: offset, count: 1 }
+        Self {
+            first: offset,
+            count: 1,
+        }
     }
 
     /// The offset after the last one.

@@ -15,7 +15,10 @@ impl Timestamp {
 
     /// This moment plus `milliseconds`; stops at [`Timestamp::MAX`].
     pub fn plus_ms(self, milliseconds: u64) -> Self {
-        Self(self.0.saturating_add(i64::try_from(milliseconds).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(milliseconds).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Milliseconds from `earlier` to this moment; 0 if `earlier` is later.
@@ -41,7 +44,10 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
