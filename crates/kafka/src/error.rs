@@ -136,3 +136,48 @@ pub(crate) fn group_code(refusal: &GroupRefusal) -> ResponseError {
         GroupRefusal::NotFound => ResponseError::GroupIdNotFound,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_to_try_again_after_a_while() {
+        let failure = Failure::from(Refusal::StorageFull("no space".into()));
+        assert_eq!(failure.code(), 56);
+        assert!(failure.error.is_retriable());
+        assert!(failure.throttle_ms() > 0);
+        assert!(failure.text().is_some_and(|text| text.contains("no space")));
+    }
+
+    #[test]
+    fn a_broker_that_stops_sends_clients_to_look_for_another() {
+        assert_eq!(code(&Refusal::Stopping).code(), 6);
+        assert_eq!(coordinator_code(&Refusal::Stopping).code(), 15);
+        assert!(code(&Refusal::Stopping).is_retriable());
+        assert!(coordinator_code(&Refusal::Stopping).is_retriable());
+    }
+
+    #[test]
+    fn the_rules_of_producers_have_their_codes() {
+        for (refusal, number) in [
+            (
+                ProducerRefusal::OutOfOrderSequence {
+                    expected: 1,
+                    found: 3,
+                },
+                45,
+            ),
+            (
+                ProducerRefusal::StaleEpoch {
+                    current: 2,
+                    found: 1,
+                },
+                47,
+            ),
+            (ProducerRefusal::Malformed, 87),
+        ] {
+            assert_eq!(Failure::from(Refusal::Producer(refusal)).code(), number);
+        }
+    }
+}

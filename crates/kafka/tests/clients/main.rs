@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 mod bad_input;
+mod connections;
 mod fetch;
 mod groups;
 mod librdkafka;
