@@ -237,12 +237,15 @@ impl Inner {
         }) {
             return Err(Refusal::Stopping);
         }
-        let mut gone = Gone {
+        let mut call = Call {
             inner: self,
-            request: waits.then_some(request),
+            to,
+            waits,
+            reply,
+            answered: false,
         };
-        let result = reply.await;
-        gone.request = None;
+        let result = (&mut call.reply).await;
+        call.answered = true;
         result.unwrap_or(Err(Refusal::Stopping))
     }
 
@@ -260,16 +263,33 @@ impl Inner {
     }
 }
 
-/// Cancels a waiting request whose caller gave up.
-struct Gone<'a> {
+/// A call whose caller waits for the reply. A caller that gives up leaves nothing behind: what
+/// waits is cancelled, and messages that were on their way go back.
+struct Call<'a> {
     inner: &'a Inner,
-    request: Option<RequestId>,
+    to: ReplyTo,
+    waits: bool,
+    reply: oneshot::Receiver<Result<Reply, Refusal>>,
+    answered: bool,
 }
 
-impl Drop for Gone<'_> {
+impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(request) = self.request {
-            self.inner.put(Input::Cancel(request));
+        if self.answered {
+            return;
+        }
+        // A reply that comes later finds the door closed and is given back by the shard's thread.
+        self.reply.close();
+        match self.reply.try_recv() {
+            Ok(Ok(Reply::Deliveries(lost))) => {
+                let session = self.to.session;
+                self.inner.put(Input::Undelivered { session, lost });
+            }
+            Ok(_) => {}
+            Err(_) if self.waits => {
+                self.inner.put(Input::Cancel(self.to.request));
+            }
+            Err(_) => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::Duration;
 
-use forebay_base::{Clock, PartitionId, SessionId, Timestamp};
+use forebay_base::{Clock, Offset, PartitionId, SessionId, Timestamp};
 use forebay_log::{
     Committed, DataDir, JournalThread, Position, RealDisk, SnapshotStore, Space, WriteError,
 };
@@ -20,8 +20,8 @@ use crate::door::{Inner, is_call};
 use crate::recovery::{self, Recovered};
 use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
 use crate::{
-    Command, Event, OpenError, Options, Outcome, Pressure, Receipt, Refusal, Reply, RequestId,
-    Running,
+    Command, Deliveries, Event, OpenError, Options, Outcome, Pressure, Receipt, Refusal, Reply,
+    RequestId, Running,
 };
 
 type Answer = oneshot::Sender<Result<Reply, Refusal>>;
@@ -39,6 +39,11 @@ pub(crate) enum Input {
     },
     EndSession(SessionId),
     Cancel(RequestId),
+    /// Nobody is left to take these.
+    Undelivered {
+        session: SessionId,
+        lost: Deliveries,
+    },
     Written(Result<Committed, WriteError>),
     DeadLetter {
         partition: PartitionId,
@@ -92,13 +97,18 @@ struct Relief {
     next: Timestamp,
 }
 
+/// For each partition the lowest offset that must stay readable.
+type Needed = Vec<(PartitionId, Offset)>;
+
 /// When the next snapshot is due, and the one that is under way.
 struct Snapshots {
     worker: Sender<(Position, Vec<u8>)>,
     last: Position,
-    /// The state after the commit that is being written.
-    taken: Option<Vec<u8>>,
+    /// The state after the commit that is being written, and what must stay readable by it.
+    taken: Option<(Vec<u8>, Needed)>,
     saving: bool,
+    /// What must stay readable by the snapshot that is being saved.
+    needed: Needed,
     store: Arc<SnapshotStore>,
 }
 
@@ -165,6 +175,7 @@ pub(crate) fn open(
             last,
             taken: None,
             saving: false,
+            needed: Vec::new(),
             store,
         },
         relief: Relief::default(),
@@ -290,6 +301,7 @@ impl Runner {
             Input::Command { .. }
                 | Input::EndSession(_)
                 | Input::Cancel(_)
+                | Input::Undelivered { .. }
                 | Input::DeadLetter { .. }
         );
         if may_wait && (self.shard.is_full() || !self.held.is_empty()) {
@@ -325,6 +337,7 @@ impl Runner {
                 self.calls.remove(&request);
                 self.shard.cancel(request);
             }
+            Input::Undelivered { session, lost } => self.give_back(session, &lost),
             Input::Written(result) => self.written(now, result)?,
             Input::DeadLetter {
                 partition,
@@ -363,8 +376,8 @@ impl Runner {
             counters.journal_bytes += committed.bytes;
         }
         self.shard.committed(now);
-        if let Some(state) = self.snapshots.taken.take() {
-            self.save_snapshot(committed.end, &state);
+        if let Some((state, needed)) = self.snapshots.taken.take() {
+            self.save_snapshot(committed.end, &state, needed);
         }
         Ok(())
     }
@@ -389,7 +402,8 @@ impl Runner {
                 let grown = end.0.saturating_sub(self.snapshots.last.0);
                 let due = grown >= SNAPSHOT_EVERY_BYTES && !self.snapshots.saving;
                 if due && self.shard.is_even() {
-                    self.snapshots.taken = Some(self.shard.state().save());
+                    let state = self.shard.state().save();
+                    self.snapshots.taken = Some((state, self.shard.needed().collect()));
                 }
                 self.journal.submit(commit);
             }
@@ -423,10 +437,9 @@ impl Runner {
             return;
         };
         let reader = &self.inner.reader;
-        let needed = self
-            .shard
-            .needed()
-            .filter_map(|(id, offset)| reader.position_of(id, offset));
+        // As of the snapshot: what was settled since may not be durable yet.
+        let needed = std::mem::take(&mut self.snapshots.needed).into_iter();
+        let needed = needed.filter_map(|(id, offset)| reader.position_of(id, offset));
         self.journal
             .drop_below(needed.fold(snapshot, Position::min));
     }
@@ -452,16 +465,18 @@ impl Runner {
         if end > self.snapshots.last {
             self.relief.rounds += 1;
             let state = self.shard.state().save();
-            self.save_snapshot(end, &state);
+            let needed = self.shard.needed().collect();
+            self.save_snapshot(end, &state, needed);
         } else {
             // A snapshot needs a commit of its own to stand behind.
             self.shard.note_time(now);
         }
     }
 
-    fn save_snapshot(&mut self, position: Position, state: &[u8]) {
+    fn save_snapshot(&mut self, position: Position, state: &[u8], needed: Needed) {
         let payload = recovery::join_snapshot(state, &self.inner.reader.export_index());
         self.snapshots.last = position;
+        self.snapshots.needed = needed;
         self.snapshots.saving = self.snapshots.worker.send((position, payload)).is_ok();
     }
 
@@ -475,8 +490,9 @@ impl Runner {
         self.shard.set_storage_full(now, reason);
     }
 
-    /// Does what the shard has decided, in order.
-    fn carry_out(&mut self) {
+    /// Does what the shard has decided, in order. Says whether messages came back meanwhile, which
+    /// others may be waiting for.
+    fn carry_out(&mut self) -> bool {
         let mut undelivered = Vec::new();
         for output in self.shard.outputs() {
             match output {
@@ -523,6 +539,7 @@ impl Runner {
                 }
             }
         }
+        let came_back = !undelivered.is_empty();
         for (session, lost) in undelivered {
             self.give_back(session, &lost);
         }
@@ -536,10 +553,11 @@ impl Runner {
         counters.redelivered = tally.redelivered;
         counters.settled = tally.settled;
         counters.dead_lettered = tally.dead_lettered;
+        came_back
     }
 
     /// Whoever asked for these went away before they came: they were not delivered.
-    fn give_back(&mut self, session: SessionId, lost: &crate::Deliveries) {
+    fn give_back(&mut self, session: SessionId, lost: &Deliveries) {
         let receipts = lost.runs.iter().flat_map(|run| {
             run.range.offsets().map(|offset| Receipt {
                 partition: run.partition,

@@ -164,12 +164,12 @@ impl Shard {
             frame_buffer: Vec::new(),
             entries: Vec::new(),
         };
-        shard.announce();
         shard.restart();
+        shard.announce();
         shard
     }
 
-    /// Tells the directory everything recovery found.
+    /// Tells the directory everything that recovery found and the restart has left.
     fn announce(&mut self) {
         let catalog = &self.state.catalog;
         self.outputs

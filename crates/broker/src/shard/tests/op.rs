@@ -420,7 +420,7 @@ fn stream_op() -> BoxedStrategy<Op> {
 
 fn world_op() -> BoxedStrategy<Op> {
     prop_oneof![
-        44 => (1..7u8, prop::bool::weighted(0.3))
+        60 => (prop_oneof![3 => Just(1u8), 2 => 2..7u8], prop::bool::weighted(0.3))
             .prop_map(|(steps, lazy)| Op::Journal { steps, lazy }),
         10 => prop_oneof![0..300u64, Just(10_000), Just(70_000)]
             .prop_map(|ms| Op::Advance { ms }),
@@ -430,7 +430,7 @@ fn world_op() -> BoxedStrategy<Op> {
         3 => Just(Op::Snapshot),
         3 => Just(Op::Drop),
         1 => (1..12u8).prop_map(|operations| Op::Arm { operations }),
-        2 => (prop::option::weighted(0.8, any::<u64>()), prop::option::weighted(0.2, 1..9u8))
+        3 => (prop::option::weighted(0.8, any::<u64>()), prop::option::weighted(0.2, 1..9u8))
             .prop_map(|(torn, again)| Op::Crash { torn, again }),
     ]
     .boxed()
