@@ -9,8 +9,8 @@ use forebay_queue::Attempted;
 use forebay_record::{Batch, BatchBuilder, Record};
 
 use crate::envelope;
-use crate::reading::{ReadError, RecordsOf};
-use crate::runner::Input;
+use crate::mailbox::Input;
+use crate::records::{ReadError, RecordsOf};
 use crate::shard::{DeadLetterJob, Undeliverable};
 
 /// Works off jobs until their sender is gone.

@@ -16,7 +16,11 @@ mod door;
 pub mod envelope;
 mod exchange;
 mod frame;
+mod mailbox;
+mod measures;
+mod options;
 mod reading;
+mod records;
 mod recovery;
 mod refusal;
 mod routing;
@@ -32,12 +36,16 @@ pub use command::{
     Settled, Subscribe, Target, TopicStats, WhenFull,
 };
 pub use directory::Directory;
-pub use door::{Broker, Counters, OpenError, Options, Pressure, Running};
+pub use door::Broker;
 pub use exchange::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};
 pub use frame::FrameError;
-pub use reading::{Bounds, Cursor, Delivered, ReadError, Stored};
+pub use measures::{Counters, Pressure};
+pub use options::{OpenError, Options};
+pub use reading::{Bounds, Cursor, Delivered, Stored};
+pub use records::ReadError;
 pub use recovery::check;
 pub use refusal::Refusal;
+pub use runner::Running;
 pub use session::{Session, SessionHandle};
 pub use topic::{DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
 

@@ -9,50 +9,17 @@ use forebay_base::{Clock, Offset, PartitionId, SessionId, Timestamp};
 use forebay_log::{
     Committed, DataDir, JournalThread, Position, RealDisk, SnapshotStore, Space, WriteError,
 };
-use forebay_queue::Attempted;
-use forebay_record::Batch;
 use hashbrown::HashMap;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::dead_letters;
-use crate::door::{Inner, is_call};
+use crate::mailbox::{Answer, Inner, Input, is_call};
 use crate::recovery::{self, Recovered};
-use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
+use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard};
 use crate::{
-    Command, Deliveries, Event, OpenError, Options, Outcome, Pressure, Receipt, Refusal, Reply,
-    RequestId, Running,
+    Command, Deliveries, Event, OpenError, Options, Outcome, Pressure, Receipt, Reply, RequestId,
 };
-
-type Answer = oneshot::Sender<Result<Reply, Refusal>>;
-
-/// What comes to the shard's thread.
-pub(crate) enum Input {
-    Command {
-        to: ReplyTo,
-        command: Command,
-        answer: Option<Answer>,
-    },
-    OpenSession {
-        id: SessionId,
-        events: UnboundedSender<Event>,
-    },
-    EndSession(SessionId),
-    Cancel(RequestId),
-    /// Nobody is left to take these.
-    Undelivered {
-        session: SessionId,
-        lost: Deliveries,
-    },
-    Written(Result<Committed, WriteError>),
-    DeadLetter {
-        partition: PartitionId,
-        message: Attempted,
-        copy: Result<(Batch, Arc<str>), Undeliverable>,
-    },
-    SnapshotSaved(Result<Position, String>),
-    Stop,
-}
 
 /// A snapshot is due when the journal has grown by so much since the last one, bytes.
 const SNAPSHOT_EVERY_BYTES: u64 = 64 << 20;
@@ -62,6 +29,40 @@ const LAZY_MS: u64 = 500;
 const INPUTS_AT_ONCE: usize = 4096;
 /// Whether the disk has space is looked at so often while nothing else happens, milliseconds.
 const LOOK_MS: u64 = 100;
+
+/// The running shard, owned by whoever opened the broker.
+#[derive(Debug)]
+pub struct Running {
+    inputs: Sender<Input>,
+    stopped: watch::Receiver<Option<Result<(), String>>>,
+}
+
+impl Running {
+    /// Completes when the shard has stopped by itself. The text says why and what to do.
+    pub async fn failed(&mut self) -> String {
+        loop {
+            if let Some(Err(reason)) = &*self.stopped.borrow_and_update() {
+                return reason.clone();
+            }
+            if self.stopped.changed().await.is_err() {
+                return "the shard's thread has ended; its log says why".to_owned();
+            }
+        }
+    }
+
+    /// Refuses new commands, makes everything accepted durable, writes a snapshot, stops.
+    ///
+    /// # Errors
+    /// Why that did not work.
+    pub async fn shutdown(mut self) -> Result<(), String> {
+        // A shard that has stopped already takes no input and has said how it went.
+        let _ = self.inputs.send(Input::Stop);
+        match self.stopped.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+            Err(_) => Err("the shard's thread has ended; its log says why".to_owned()),
+        }
+    }
+}
 
 struct Runner {
     shard: Shard,

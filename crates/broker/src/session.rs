@@ -5,7 +5,7 @@ use std::sync::Arc;
 use forebay_base::SessionId;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::door::Inner;
+use crate::mailbox::Inner;
 use crate::{Command, Event, Refusal, Reply, RequestId};
 
 /// A session. It gets its events in the order they happened; dropping it ends it: its leases are

@@ -9,7 +9,7 @@ use forebay_queue::{Held, Limits, Receipt};
 use super::decide::Expect;
 use super::model::{Lane, Mood};
 use super::world::World;
-use crate::reading::RecordsOf;
+use crate::records::RecordsOf;
 use crate::state::{Partition, ShardState};
 
 /// States are the same, but for how much of them is known to be durable.

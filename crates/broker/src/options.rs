@@ -1,0 +1,80 @@
+//! How a broker is opened, and why it may not open.
+
+use std::path::PathBuf;
+
+use forebay_log::{DataDirError, RecoverError, SnapshotError};
+
+use crate::FrameError;
+
+/// How to open a broker.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything lies. Made if it is not there.
+    pub data_dir: PathBuf,
+    /// Size of one journal file, bytes: a multiple of 4096, at least 16 MiB for messages of the
+    /// largest size. A journal that exists keeps the size it was made with.
+    pub journal_file_bytes: u64,
+    /// So much of the newest journal is kept although nothing in it is needed any more, so that
+    /// recent work can be replayed, bytes.
+    pub journal_retain_bytes: u64,
+    /// Memory for the newest records, bytes.
+    pub cache_bytes: usize,
+    /// Publishing waits while the disk has less than this free, bytes.
+    pub min_free_bytes: u64,
+    /// Commands other than publishes that may wait for the shard.
+    pub mailbox_commands: usize,
+    /// Payload bytes that may wait to become durable; at least 32 MiB.
+    pub pending_bytes: usize,
+}
+
+impl Options {
+    /// The defaults, on `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            journal_file_bytes: 64 << 20,
+            journal_retain_bytes: 256 << 20,
+            cache_bytes: 32 << 20,
+            min_free_bytes: 64 << 20,
+            mailbox_commands: 16 << 10,
+            pending_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Why a broker did not open. Each says in one sentence what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] RecoverError),
+    /// The snapshots cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Something that was durable cannot be read.
+    #[error(
+        "journal file {} is damaged at byte {byte} (position {position}){}; nothing was changed: \
+         restore the file from a copy",
+        file.display(),
+        match others { 0 => String::new(), more => format!(" and in {more} places more") }
+    )]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where the damage starts in the journal.
+        position: u64,
+        /// Where it starts in the file.
+        byte: u64,
+        /// How many further damaged places there are.
+        others: usize,
+    },
+    /// A frame or snapshot of a later version, or none of ours.
+    #[error("the journal holds a frame that {0}; use the program that wrote it or a later one")]
+    Frame(#[from] FrameError),
+    /// A thread could not be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
