@@ -95,8 +95,11 @@ pub(crate) struct Connection {
     publisher: Publisher,
     /// It has published: only then is it told that publishing is held up.
     pub(crate) is_publisher: bool,
-    /// Something answered before it was durable may not be yet.
-    published_transient: bool,
+    /// The next frame comes after the answers to what was published.
+    waits_for_answers: bool,
+    /// What was published and answered before it was durable, or dead-lettered, may not be seen in
+    /// its queue yet.
+    pub(crate) has_invisible: bool,
     commands: Vec<Queued>,
     pending: HashMap<RequestId, Then>,
     /// The method that waits for the broker. Nothing is read meanwhile, so there is one at most.
@@ -127,7 +130,8 @@ impl Connection {
             settler: Settler::default(),
             publisher: Publisher::new(seed),
             is_publisher: false,
-            published_transient: false,
+            waits_for_answers: false,
+            has_invisible: false,
             commands: Vec::new(),
             pending: HashMap::new(),
             control: None,
@@ -137,10 +141,15 @@ impl Connection {
         }
     }
 
-    /// Whether more input is to be read: not while a method waits for the broker, nor while too
-    /// much that was published is unanswered.
+    /// Whether more input is to be read: not while a method waits for the broker or for the answer
+    /// to what was published before it, nor while too much that was published is unanswered.
     pub(crate) fn wants_input(&self) -> bool {
-        self.control.is_none() && (!self.publisher.is_full() || self.phase != Phase::Running)
+        if self.phase != Phase::Running {
+            return self.control.is_none();
+        }
+        let held_up =
+            self.publisher.is_full() || (self.waits_for_answers && self.publisher.is_unanswered());
+        self.control.is_none() && !held_up
     }
 
     /// Whether the handshake is over.
@@ -185,6 +194,10 @@ impl Connection {
             match frame::take(rest, self.limits.frame_max) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
+                    self.waits_for_answers = self.comes_after_answers(frame);
+                    if !self.wants_input() {
+                        break;
+                    }
                     taken += frame.size();
                     self.on_frame(frame, world);
                 }
@@ -196,6 +209,17 @@ impl Connection {
         }
         self.flush();
         taken
+    }
+
+    /// Whether a frame must not be acted on before everything published is answered, so that
+    /// returns and errors come in the order in which a client that waits expects them.
+    fn comes_after_answers(&mut self, frame: Frame<'_>) -> bool {
+        let comes_after = frame.kind == Kind::Method
+            && !matches!(method::id(frame.payload), Ok((60, 40 | 80 | 90 | 120)));
+        if comes_after {
+            self.flush();
+        }
+        comes_after
     }
 
     fn protocol_header(&mut self, input: &[u8]) -> usize {
@@ -692,7 +716,7 @@ impl Connection {
     pub(crate) fn flush(&mut self) {
         let commands = &mut self.commands;
         for (publish, groups) in self.publisher.take() {
-            self.published_transient |= publish.durability == Durability::Written;
+            self.has_invisible |= publish.durability == Durability::Written;
             commands.push(Queued {
                 command: Command::Publish(publish),
                 then: Then::Published(groups),
@@ -725,13 +749,11 @@ impl Connection {
     }
 
     /// The same for a method that looks into a queue: it must see what this connection published
-    /// before, which queues show only once it is durable.
+    /// before, which queues show only once it is durable, and which may be answered before that.
     pub(crate) fn ask_after_publishing(&mut self, waiting: Waiting, command: Command) {
-        self.flush();
-        if !self.publisher.is_unanswered() && !self.published_transient {
+        if !std::mem::take(&mut self.has_invisible) {
             return self.ask(waiting, command);
         }
-        self.published_transient = false;
         let barrier = Waiting {
             channel: waiting.channel,
             id: waiting.id,
@@ -770,25 +792,15 @@ impl Connection {
     }
 
     /// The reply to a command.
-    pub(crate) fn on_reply(
-        &mut self,
-        request: RequestId,
-        result: Result<Reply, Refusal>,
-        world: World<'_>,
-    ) {
+    pub(crate) fn on_reply(&mut self, request: RequestId, result: Result<Reply, Refusal>) {
         match self.pending.remove(&request) {
-            Some(then) => self.on_answer(then, result, world),
+            Some(then) => self.on_answer(then, result),
             None => tracing::debug!(?request, "reply to nothing"),
         }
     }
 
     /// What came of a command, sent or not.
-    pub(crate) fn on_answer(
-        &mut self,
-        then: Then,
-        result: Result<Reply, Refusal>,
-        world: World<'_>,
-    ) {
+    pub(crate) fn on_answer(&mut self, then: Then, result: Result<Reply, Refusal>) {
         match then {
             Then::Nothing => {}
             Then::Published(groups) => self.on_published(groups, result),
@@ -797,7 +809,7 @@ impl Connection {
                     return;
                 };
                 let (number, id) = (waiting.channel, waiting.id);
-                if let Err(fault) = methods::resume(self, waiting, result, world) {
+                if let Err(fault) = methods::resume(self, waiting, result) {
                     self.fail(number, id, fault);
                 }
             }

@@ -46,6 +46,11 @@ pub(crate) enum Control {
         consumer: ConsumerId,
         tag: Arc<str>,
     },
+    /// The consumer has ended; what it was handed is still to be written.
+    CancelWhenShown {
+        consumer: ConsumerId,
+        tag: Arc<str>,
+    },
     Get {
         queue: Arc<str>,
         topic: TopicId,

@@ -43,7 +43,7 @@ pub(crate) async fn drive(
         handle: session.handle(),
         pressure: broker.pressure(),
         broker,
-        session,
+        session: Some(session),
         input: BytesMut::new(),
         wants_bytes: true,
         read_size: READ_BUFFER,
@@ -99,7 +99,9 @@ enum Stage {
 
 struct Driver {
     broker: Broker,
-    session: Session,
+    /// Ended as soon as the connection is closing, so that what it held is free before the peer
+    /// learns of the end.
+    session: Option<Session>,
     handle: SessionHandle,
     pressure: watch::Receiver<Pressure>,
     link: Connection,
@@ -123,11 +125,13 @@ struct Driver {
 impl Driver {
     async fn run(&mut self, mut stream: TcpStream, stop: CancellationToken) -> io::Result<()> {
         let mut stopping = false;
-        let mut broker_gone = false;
         let (mut reader, mut writer) = stream.split();
         loop {
             self.work().await;
             self.keep_time();
+            if self.link.is_closing() {
+                self.session = None;
+            }
             let unwritten = self.link.out.len() - self.written;
             if self.link.is_closed() && unwritten == 0 {
                 return writer.shutdown().await;
@@ -147,12 +151,9 @@ impl Driver {
                 count = writer.write(&self.link.out[self.written..]), if unwritten > 0 => {
                     self.on_write(count?)?;
                 }
-                event = self.session.next(), if unwritten < WRITE_HIGH && !broker_gone => match event {
+                event = next_event(&mut self.session), if unwritten < WRITE_HIGH => match event {
                     Some(event) => self.on_event(event).await,
-                    None => {
-                        broker_gone = true;
-                        self.link.shut_down();
-                    }
+                    None => self.link.shut_down(),
                 },
                 _ = self.pulse.ticks.tick() => {
                     if self.on_tick(reads) {
@@ -162,9 +163,8 @@ impl Driver {
                 () = sleep_until(deadline), if deadline.is_some() => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                changed = self.pressure.changed(), if !broker_gone => {
+                changed = self.pressure.changed(), if self.session.is_some() => {
                     if changed.is_err() {
-                        broker_gone = true;
                         self.link.shut_down();
                     }
                 }
@@ -190,7 +190,7 @@ impl Driver {
             }
             self.submit().await;
             while self.link.out.len() - self.written < WRITE_HIGH {
-                match self.session.try_next() {
+                match self.session.as_mut().and_then(Session::try_next) {
                     Some(event) => self.on_event(event).await,
                     None => break,
                 }
@@ -299,7 +299,11 @@ impl Driver {
     }
 
     async fn submit(&mut self) {
-        for Queued { command, then } in self.link.take_commands() {
+        let commands = self.link.take_commands();
+        if self.session.is_none() {
+            return;
+        }
+        for Queued { command, then } in commands {
             let sent = match then {
                 Then::Nothing => self.handle.tell(command).await.map(|()| None),
                 _ => self.handle.submit(command).await.map(Some),
@@ -308,11 +312,7 @@ impl Driver {
                 Ok(Some(request)) => self.link.submitted(request, then),
                 Ok(None) => {}
                 Err(refusal) => {
-                    let world = World {
-                        catalogue: self.broker.directory(),
-                        now: self.broker.now(),
-                    };
-                    self.link.on_answer(then, Err(refusal), world);
+                    self.link.on_answer(then, Err(refusal));
                 }
             }
         }
@@ -344,11 +344,7 @@ impl Driver {
                     }
                     other => other,
                 };
-                let world = World {
-                    catalogue: self.broker.directory(),
-                    now: self.broker.now(),
-                };
-                self.link.on_reply(request, result, world);
+                self.link.on_reply(request, result);
             }
         }
     }
@@ -378,6 +374,14 @@ impl Driver {
         tracing::error!(%error, "a stored message could not be read");
         let fault = Fault::new(Code::InternalError, "a stored message could not be read");
         self.link.fail(0, (0, 0), fault);
+    }
+}
+
+/// The next event of a session; never one if it has ended.
+async fn next_event(session: &mut Option<Session>) -> Option<Event> {
+    match session {
+        Some(session) => session.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) const WINDOW: u32 = 2_000;
 pub(crate) const UNACKED_MAX: usize = 100_000;
 /// Deliveries read from the broker at a time, at most.
 pub(crate) const READ_MESSAGES: u32 = 2_048;
-/// Bytes wanted from one such read, by the average size seen.
+/// Bytes wanted from one such read, by the weight of the messages written before.
 pub(crate) const READ_BYTES: usize = 512 << 10;
 
 /// Tables and arrays inside each other, at most.

@@ -90,7 +90,6 @@ pub(crate) fn resume(
     link: &mut Connection,
     waiting: Waiting,
     result: Result<Reply, Refusal>,
-    world: World<'_>,
 ) -> Result<(), Fault> {
     let call = Call {
         channel: waiting.channel,
@@ -108,9 +107,7 @@ pub(crate) fn resume(
             link.ask(waiting, command);
             Ok(())
         }
-        Control::DeclareQueue(declaration) => {
-            queue::declared(link, call, declaration, result, world)
-        }
+        Control::DeclareQueue(declaration) => queue::declared(link, call, declaration, result),
         Control::MeasureQueue { queue } => queue::measured(link, call, queue, result),
         Control::DeleteQueue { queue } => queue::deleted(link, call, &queue, result),
         Control::PurgeQueue { queue } => queue::purged(link, call, &queue, result),
@@ -122,7 +119,9 @@ pub(crate) fn resume(
         Control::Consume { consumer, queue } => {
             basic::consuming(link, call, consumer, &queue, result)
         }
-        Control::Cancel { consumer, tag } => basic::cancelled(link, call, consumer, &tag),
+        Control::Cancel { consumer, tag } | Control::CancelWhenShown { consumer, tag } => {
+            basic::cancelled(link, call, consumer, tag)
+        }
         Control::Get { queue, .. } => basic::got_nothing(link, call, &queue, result),
         Control::MeasureGet {
             queue,

@@ -12,6 +12,7 @@ use crate::content::Outbound;
 use crate::frame::{header_fits, put_content};
 use crate::limits::{READ_BYTES, READ_MESSAGES};
 use crate::method::put_deliver;
+use crate::methods::basic;
 use crate::settle::Settler;
 use crate::unacked::Unacked;
 
@@ -22,8 +23,8 @@ const FIRST_GUESS: usize = 64 << 10;
 pub(crate) struct Outbox {
     /// Channels that hold deliveries not yet written, each once.
     ready: VecDeque<u16>,
-    /// Average weight of the messages written lately, bytes.
-    average: usize,
+    /// What a message weighs at most, by those written lately, bytes.
+    weight: usize,
     /// A consumer's window is half empty.
     thirsty: bool,
     /// A window could not be filled because its channel has too much unacked.
@@ -34,7 +35,7 @@ impl Default for Outbox {
     fn default() -> Self {
         Self {
             ready: VecDeque::new(),
-            average: FIRST_GUESS,
+            weight: FIRST_GUESS,
             thirsty: false,
             starved: false,
         }
@@ -50,14 +51,15 @@ impl Outbox {
 
     /// How many messages to read at once.
     fn piece(&self) -> u32 {
-        let fitting = READ_BYTES / self.average.max(1);
+        let fitting = READ_BYTES / self.weight.max(1);
         u32::try_from(fitting)
             .unwrap_or(u32::MAX)
             .clamp(1, READ_MESSAGES)
     }
 
-    fn weigh(&mut self, bytes: usize) {
-        self.average = (self.average.saturating_mul(7).saturating_add(bytes)) / 8;
+    /// Follows heavier messages at once and lighter ones slowly.
+    fn weigh(&mut self, heaviest: usize) {
+        self.weight = heaviest.max(self.weight - self.weight / 8);
     }
 }
 
@@ -103,16 +105,29 @@ pub(crate) fn next_piece(link: &mut Connection) -> Option<Piece> {
     }
     while let Some(&number) = link.outbox.ready.front() {
         let piece = link.outbox.piece();
-        let channel = link.channels.get_mut(&number);
-        let Some(channel) = channel.filter(|channel| channel.room() > 0) else {
+        let Some(channel) = link.channels.get_mut(&number) else {
             link.outbox.ready.pop_front();
             continue;
         };
-        let Some(first) = channel.backlog.front().copied() else {
+        let room = channel.room();
+        let no_ack = |held: &Held| {
+            let owner = link.consumers.get(&held.consumer);
+            owner.is_some_and(|owner| owner.no_ack)
+        };
+        let first = channel
+            .backlog
+            .iter()
+            .position(|held| room > 0 || no_ack(held));
+        let Some(first) = first.and_then(|at| channel.backlog.remove(at)) else {
             link.outbox.ready.pop_front();
             continue;
         };
-        let mut left = piece.min(channel.room());
+        let mut left = if no_ack(&first) {
+            piece
+        } else {
+            piece.min(room)
+        };
+        channel.backlog.push_front(first);
         let mut runs = Vec::new();
         while let Some(held) = channel.backlog.front_mut() {
             if left == 0 || held.consumer != first.consumer {
@@ -174,8 +189,9 @@ pub(crate) fn write(link: &mut Connection, piece: &Piece, read: &[Delivered]) {
         }
         return;
     };
-    let before = link.out.len();
+    let mut heaviest = 0;
     for Delivered { receipt, record } in read {
+        let before = link.out.len();
         let tag = channel.tag();
         let place = (receipt.partition, receipt.offset);
         let outbound = Outbound::new(record, &owner.queue, receipt.attempt, place);
@@ -189,6 +205,7 @@ pub(crate) fn write(link: &mut Connection, piece: &Piece, read: &[Delivered]) {
             address,
         );
         put_message(&mut link.out, piece.channel, frame_max, &outbound);
+        heaviest = heaviest.max(link.out.len() - before);
         if !owner.no_ack {
             channel.unacked.push(Unacked {
                 tag,
@@ -198,7 +215,7 @@ pub(crate) fn write(link: &mut Connection, piece: &Piece, read: &[Delivered]) {
         }
     }
     if !read.is_empty() {
-        link.outbox.weigh((link.out.len() - before) / read.len());
+        link.outbox.weigh(heaviest);
     }
     let missing = piece.deliveries.len().saturating_sub(read.len());
     if missing > 0 {
@@ -206,6 +223,7 @@ pub(crate) fn write(link: &mut Connection, piece: &Piece, read: &[Delivered]) {
         link.settler
             .grant(piece.consumer, owner.credit.settled(missing));
     }
+    basic::shown(link);
 }
 
 /// Writes content header and body.

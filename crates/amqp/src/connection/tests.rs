@@ -79,13 +79,6 @@ impl Peer {
         peer
     }
 
-    fn world(&self) -> World<'_> {
-        World {
-            catalogue: &self.topics,
-            now: Timestamp(1_000),
-        }
-    }
-
     fn send(&mut self, bytes: &[u8]) -> usize {
         let world = World {
             catalogue: &self.topics,
@@ -138,11 +131,7 @@ impl Peer {
     }
 
     fn reply(&mut self, request: RequestId, result: Result<Reply, Refusal>) {
-        let world = World {
-            catalogue: &self.topics,
-            now: Timestamp(1_000),
-        };
-        self.link.on_reply(request, result, world);
+        self.link.on_reply(request, result);
         self.link.confirm();
     }
 
@@ -522,22 +511,16 @@ fn publishing_to_nowhere_closes_the_channel_when_the_broker_says_so() {
 }
 
 #[test]
-fn an_answer_for_a_channel_that_was_opened_again_is_not_for_it() {
+fn a_channel_that_was_closed_hears_no_more_answers() {
     let mut peer = Peer::open();
-    peer.send(&publish_to("none", "k", b"x", false));
-    let commands = peer.commands();
-    let close = channel::AMQPMethod::Close(channel::Close {
-        reply_code: 200,
-        reply_text: "bye".into(),
-        class_id: 0,
-        method_id: 0,
-    });
-    peer.call(1, AMQPClass::Channel(close));
-    peer.call(1, channel_open());
-    peer.hear();
-    let results = vec![Err(Refusal::NoSuchExchange("none".into()))];
-    peer.reply(commands[0].0, Ok(Reply::Published(results)));
-    assert_eq!(peer.hear(), []);
+    for exchange in ["one", "two"] {
+        peer.send(&publish_to(exchange, "k", b"x", false));
+    }
+    for (request, _) in peer.commands() {
+        let results = vec![Err(Refusal::NoSuchExchange("none".into()))];
+        peer.reply(request, Ok(Reply::Published(results)));
+    }
+    assert_eq!(peer.hear().len(), 1);
 }
 
 #[test]
@@ -641,6 +624,33 @@ fn a_channel_with_a_shared_limit_shows_no_more_than_that() {
 }
 
 #[test]
+fn a_cancelled_consumer_without_acks_is_first_shown_what_counts_as_settled() {
+    let (mut peer, consumer) = Peer::consuming(10);
+    peer.link.consumers.get_mut(&consumer).unwrap().no_ack = true;
+    outbox::on_delivery(&mut peer.link, consumer, run(2));
+    let cancel = basic::AMQPMethod::Cancel(basic::Cancel {
+        consumer_tag: "c".into(),
+        nowait: false,
+    });
+    peer.call(1, AMQPClass::Basic(cancel));
+    let commands = peer.commands();
+    peer.reply(commands[0].0, Ok(Reply::Done));
+    assert_eq!(peer.hear(), []);
+    let piece = outbox::next_piece(&mut peer.link).unwrap();
+    outbox::write(&mut peer.link, &piece, &delivered(2));
+    let said = peer.hear();
+    assert_eq!(said.len(), 7);
+    let cancel_ok = basic::AMQPMethod::CancelOk(basic::CancelOk {
+        consumer_tag: "c".into(),
+    });
+    assert_eq!(
+        said.last(),
+        Some(&Said::Method(1, AMQPClass::Basic(cancel_ok)))
+    );
+    assert!(peer.link.wants_input());
+}
+
+#[test]
 fn a_queue_that_goes_cancels_its_consumers() {
     let (mut peer, consumer) = Peer::consuming(10);
     peer.link.on_consumer_cancelled(consumer);
@@ -674,17 +684,30 @@ fn a_method_that_looks_into_a_queue_waits_for_what_was_published_before() {
         queue: "q".into(),
         no_ack: true,
     });
-    let bytes = [publish("q", b"x"), encode(1, &AMQPClass::Basic(get))].concat();
-    peer.send(&bytes);
+    let (message, get) = (publish("q", b"x"), encode(1, &AMQPClass::Basic(get)));
+    assert_eq!(
+        peer.send(&[message.clone(), get.clone()].concat()),
+        message.len()
+    );
+    assert!(!peer.link.wants_input());
     let commands = peer.commands();
-    let [
-        (_, Command::Publish(first)),
-        (barrier, Command::Publish(second)),
-    ] = &commands[..]
-    else {
+    let [(request, Command::Publish(_))] = &commands[..] else {
         panic!("{commands:?}")
     };
-    assert_eq!((first.messages.len(), second.messages.len()), (1, 0));
+    let placed = Placed {
+        routed: 1,
+        partition: PartitionId(1),
+        base_offset: 0,
+    };
+    peer.reply(*request, Ok(Reply::Published(vec![Ok(placed)])));
+    // It has its place, but was answered before it was durable.
+    assert_eq!(peer.send(&get), get.len());
+    let commands = peer.commands();
+    let [(barrier, Command::Publish(nothing))] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(nothing.messages.len(), 0);
+    assert_eq!(nothing.durability, Durability::Synced);
     peer.reply(*barrier, Ok(Reply::Published(Vec::new())));
     let commands = peer.commands();
     assert!(
@@ -695,7 +718,6 @@ fn a_method_that_looks_into_a_queue_waits_for_what_was_published_before() {
     // An answer of the wrong kind is an error of ours, not a hang.
     peer.reply(commands[0].0, Ok(Reply::Settled(vec![Settled::Gone])));
     assert_eq!(closed_with(&peer.hear()), Some((0, 541)));
-    assert_eq!(peer.world().now, Timestamp(1_000));
 }
 
 /// What a machine said and sent, for comparing two of them.

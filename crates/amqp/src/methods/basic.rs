@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::channel::{Channel, Consumer};
 use crate::connection::{Connection, World};
 use crate::content::{Address, Outbound};
-use crate::control::Control;
+use crate::control::{Control, Waiting};
 use crate::credit::Credit;
 use crate::error::{Code, Fault, Subject, refused};
 use crate::method::{How, PublishHead, Settlement, put_get_ok, short};
@@ -135,6 +135,7 @@ pub(crate) fn settle(
     if let Err(UnknownTag(tag)) = result {
         return Err(Fault::precondition(format!("unknown delivery tag {tag}")));
     }
+    link.has_invisible |= how == How::Discard;
     outbox::on_settled(link, number);
     Ok(())
 }
@@ -278,21 +279,29 @@ fn cancel(link: &mut Connection, call: Call, tag: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The consumer has ended at the broker. What it was handed and the peer has not seen goes back.
+/// The consumer has ended at the broker. What it was handed and the peer has not seen goes back,
+/// or is still shown if it counts as settled.
 pub(crate) fn cancelled(
     link: &mut Connection,
     call: Call,
     consumer: ConsumerId,
-    tag: &str,
+    tag: Arc<str>,
 ) -> Result<(), Fault> {
-    link.consumers.remove(&consumer);
     link.settler.forget(consumer);
+    let no_ack = link
+        .consumers
+        .get(&consumer)
+        .is_some_and(|known| known.no_ack);
+    let settler = &mut link.settler;
     let channel = link
         .channels
         .get_mut(&call.channel)
         .ok_or_else(Fault::unexpected_answer)?;
-    channel.consumers.remove(tag);
-    let settler = &mut link.settler;
+    if no_ack && channel.backlog.iter().any(|held| held.consumer == consumer) {
+        link.control = Some(call.waits_for(Control::CancelWhenShown { consumer, tag }));
+        return Ok(());
+    }
+    channel.consumers.remove(&tag);
     channel.backlog.retain(|held| {
         let keep = held.consumer != consumer;
         if !keep {
@@ -300,9 +309,32 @@ pub(crate) fn cancelled(
         }
         keep
     });
+    link.consumers.remove(&consumer);
     link.flush();
-    answer_cancel(link, call, tag);
+    answer_cancel(link, call, &tag);
     Ok(())
+}
+
+/// Deliveries were written: a cancellation that waited for that may be over.
+pub(crate) fn shown(link: &mut Connection) {
+    match link.control.take() {
+        Some(Waiting {
+            channel,
+            id,
+            nowait,
+            what: Control::CancelWhenShown { consumer, tag },
+        }) => {
+            let call = Call {
+                channel,
+                id,
+                nowait,
+            };
+            if let Err(fault) = cancelled(link, call, consumer, tag) {
+                link.fail(channel, id, fault);
+            }
+        }
+        other => link.control = other,
+    }
 }
 
 fn answer_cancel(link: &mut Connection, call: Call, tag: &str) {

@@ -117,11 +117,11 @@ fn declare(
     if name.is_empty() {
         return Err(default_exchange());
     }
-    if let Some(there) = world.catalogue.exchange(&name) {
-        check_same(&there, &declaration)?;
-        return answer_declare(link, call);
-    }
     if name.starts_with(RESERVED_PREFIX) {
+        if let Some(there) = world.catalogue.exchange(&name) {
+            check_same(&there, &declaration)?;
+            return answer_declare(link, call);
+        }
         return Err(Fault::new(
             Code::AccessRefused,
             format!("exchange name '{name}' contains reserved prefix 'amq.*'"),

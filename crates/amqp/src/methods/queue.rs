@@ -163,10 +163,6 @@ fn declare(
             "Cannot declare a server-named queue for type rabbit_quorum_queue",
         ));
     }
-    if let Some(there) = world.catalogue.topic(&name) {
-        check_same(&there, &declaration)?;
-        return measure(link, call, &there);
-    }
     let command = Command::CreateTopic {
         name: declaration.name.clone(),
         config: declaration.config.clone(),
@@ -296,7 +292,6 @@ pub(crate) fn declared(
     call: Call,
     wanted: Declaration,
     result: Result<Reply, Refusal>,
-    _world: World<'_>,
 ) -> Result<(), Fault> {
     match result {
         Ok(Reply::Topic(_)) => answer_declare(link, call, wanted.name, (0, 0)),
