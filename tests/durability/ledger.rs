@@ -91,7 +91,7 @@ impl Ledger {
             missing.is_empty(),
             "{topic}: {} lost, first {:?}",
             missing.len(),
-            &missing[..1]
+            &missing[..missing.len().min(20)]
         );
     }
 }

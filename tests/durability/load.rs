@@ -28,6 +28,9 @@ pub(super) struct Lane {
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a client waits for an answer before it takes the connection for dead.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long `lapin` gets for what needs no answer: an ack or a publish on a connection that was just
+/// lost may never return.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Sends batches of ten, one at a time.
 pub(super) async fn sqs_producer(address: SocketAddr, name: &'static str, lane: Lane) {
@@ -106,7 +109,10 @@ async fn amqp_producing(
                 body.as_bytes(),
                 properties.clone(),
             );
-            waiting.push((mark, publish.await?));
+            let Ok(published) = tokio::time::timeout(MOMENT, publish).await else {
+                return Ok(());
+            };
+            waiting.push((mark, published?));
         }
         for (mark, confirm) in waiting {
             let Ok(confirmed) = tokio::time::timeout(PATIENCE, confirm).await else {
@@ -247,7 +253,11 @@ async fn amqp_consuming(
             lane.ledger.violate(wrong);
         }
         lane.ledger.deliver(mark);
-        delivery.ack(BasicAckOptions::default()).await?;
+        let ack = delivery.ack(BasicAckOptions::default());
+        let Ok(acked) = tokio::time::timeout(MOMENT, ack).await else {
+            return Ok(());
+        };
+        acked?;
     }
     connection.close(200, "done".into()).await
 }
