@@ -123,9 +123,14 @@ impl Journal {
         let dir = journal_dir(data_dir);
         disk.create_dir(&dir).at("create", &dir)?;
         let files = Files::find(&*disk, &dir, options, journal_id)?;
-        let index = from.map_or(Ok(Index::default()), |from| {
+        let mut index = from.map_or(Ok(Index::default()), |from| {
             index_export::decode(from.index)
         })?;
+        if let Some(oldest) = files.journal.first() {
+            // The snapshot's index may be older than the last file that was dropped. It forgets
+            // that file before anything is added, which then gets entries of its own.
+            index.forget_below(files.geometry.start_of(oldest.number));
+        }
         let handles = Handles::new(Arc::clone(&disk), dir.clone());
         let recovery = Recovery {
             disk,
@@ -420,8 +425,6 @@ impl Recovery {
             },
         };
         reader.add_file(file.number);
-        // The snapshot's index may be older than the last file that was dropped.
-        reader.forget_below(geometry.start_of(oldest));
         reader.set_durable(geometry.position(file.number, at));
         let journal = Journal {
             reader: Arc::clone(&reader),

@@ -420,3 +420,31 @@ fn records_in_a_dropped_file_are_forgotten_and_those_behind_it_are_not() {
     assert_eq!(read.unwrap().unwrap().len() as u64, 200 - start);
     assert_eq!(opened.reader.bounds(PartitionId(2)).unwrap().start, 0);
 }
+
+/// A snapshot's index that still leads into a dropped file must not make later records share the
+/// fate of that file.
+#[test]
+fn records_behind_a_snapshot_survive_the_drop_of_what_its_index_leads_to() {
+    let world = World::new(16 << 10);
+    let mut opened = world.open();
+    for offset in 0..20 {
+        opened.write(&[append(1, offset, 1, &[9; 1000])]).unwrap();
+    }
+    let index = opened.reader.export_index();
+    let position = opened.journal.end();
+    opened.journal.drop_below(position).unwrap();
+    opened.write(&[append(1, 20, 1, b"young")]).unwrap();
+
+    let from = ReplayFrom {
+        position,
+        index: &index,
+    };
+    let opened = world.try_open(Some(from)).unwrap();
+    let start = opened.reader.bounds(PartitionId(1)).unwrap().start;
+    assert!(start <= 20, "{start}");
+    let mut cursor = Cursor::default();
+    let read = opened
+        .reader
+        .read(PartitionId(1), 20, 1, &mut cursor, Source::Disk);
+    assert_eq!(&read.unwrap().unwrap()[0].batch[..], b"young");
+}
