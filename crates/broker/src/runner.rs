@@ -271,14 +271,15 @@ impl Runner {
         {
             self.shard.tick(now);
         }
-        self.shard.serve();
-        self.write(now);
-        self.relieve(now);
-        self.carry_out();
-        if self.stopping && self.shard.is_durable() && self.held.is_empty() {
-            return Some(self.last_snapshot());
+        loop {
+            self.shard.serve();
+            self.write(now);
+            if !self.carry_out() {
+                break;
+            }
         }
-        None
+        self.relieve(now);
+        if self.stopping { self.stop() } else { None }
     }
 
     /// How long to wait for the next input.
@@ -580,9 +581,22 @@ impl Runner {
         self.shard.submit(self.inner.clock.now(), to, command);
     }
 
+    /// The outcome, once nothing is under way any more.
+    fn stop(&mut self) -> Option<Result<(), String>> {
+        if self.retry.is_some() && self.journal.space().get() == Space::Low {
+            let reason = "the disk is full: what was not confirmed is not kept";
+            return Some(Err(reason.to_owned()));
+        }
+        let done = self.shard.is_durable() && self.held.is_empty() && !self.snapshots.saving;
+        done.then(|| self.last_snapshot())
+    }
+
     /// So that the next start need not replay anything.
     fn last_snapshot(&mut self) -> Result<(), String> {
         let position = self.inner.reader.durable_end();
+        if position == self.snapshots.last {
+            return Ok(());
+        }
         let state = self.shard.state().save();
         let payload = recovery::join_snapshot(&state, &self.inner.reader.export_index());
         self.snapshots
