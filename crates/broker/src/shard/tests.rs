@@ -30,7 +30,7 @@ fn cases(usual: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn whatever_happens_every_promise_is_kept(ops in op::ops()) {

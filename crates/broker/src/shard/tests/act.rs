@@ -963,6 +963,7 @@ impl World {
                 topics.extend(self.model.route(exchange, key));
             }
         }
+        let mut copies = Vec::new();
         for topic in topics {
             let partitions = self.model.topics[&topic].partitions.clone();
             let grown = partitions.into_iter().find(|id| {
@@ -970,8 +971,9 @@ impl World {
                 next > self.model.lanes[id].messages.len() as u64
             });
             let grown = grown.expect("each target gets a copy");
-            self.model.append(self.now, grown, &[id], None);
+            copies.push((grown, self.model.append(self.now, grown, &[id], None)));
         }
         self.model.message(from, offset).turn(Mood::Settled);
+        self.moves.push(((from, offset), copies));
     }
 }

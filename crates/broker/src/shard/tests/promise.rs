@@ -3,7 +3,8 @@
 use forebay_base::{Offset, PartitionId, TopicId};
 
 use super::model::{Model, Mood};
-use super::world::World;
+use super::world::{Place, World};
+use crate::state::ShardState;
 
 /// A message is there, and at least so far.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +105,32 @@ impl World {
             }
             let found = self.read(kept.partition, kept.offset);
             assert_eq!(found, Some(kept.id), "lost: {kept:?}");
+        }
+    }
+
+    /// A dead letter is at its old place or at its new ones, whatever commits were lost.
+    pub(super) fn check_moves(&self, mut left: ShardState) {
+        for partition in left.partitions.values_mut() {
+            partition.queue.advance(partition.next);
+        }
+        let is_there = |(id, offset): &Place| {
+            let partition = left.partitions.get(id)?;
+            Some(*offset < partition.next)
+        };
+        for (source, copies) in &self.moves {
+            let Some(from) = left.partitions.get(&source.0) else {
+                continue;
+            };
+            let attempt = from.queue.attempts(source.1).max(1);
+            let offset = source.1;
+            let receipt = forebay_queue::Receipt { offset, attempt };
+            let settled = from.queue.check(receipt) == forebay_queue::Held::Gone;
+            for copied in copies.iter().filter_map(is_there) {
+                assert_eq!(
+                    settled, copied,
+                    "{source:?} moved to {copies:?} in two steps"
+                );
+            }
         }
     }
 }

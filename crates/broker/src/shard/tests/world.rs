@@ -42,6 +42,8 @@ struct Hand {
 /// For each partition the lowest offset that must stay readable.
 type Needed = Vec<(PartitionId, Offset)>;
 
+pub(super) type Place = (PartitionId, Offset);
+
 pub(super) struct Standing {
     pub(super) topic: TopicId,
     pub(super) credit: u32,
@@ -82,6 +84,8 @@ pub(super) struct World {
     pub(super) cancels: BTreeSet<(SessionId, ConsumerId)>,
     pub(super) deliveries: Vec<Receipt>,
     pub(super) jobs: Vec<(PartitionId, Attempted)>,
+    /// Dead letters that were moved in this life, with the places of their copies.
+    pub(super) moves: Vec<(Place, Vec<Place>)>,
     /// How many deferred outputs of each commit were looked at.
     seen: BTreeMap<u64, usize>,
     /// Payload that was taken in and not released.
@@ -154,6 +158,7 @@ impl World {
             cancels: BTreeSet::new(),
             deliveries: Vec::new(),
             jobs: Vec::new(),
+            moves: Vec::new(),
             seen: BTreeMap::new(),
             owed: 0,
             promised: Vec::new(),
@@ -327,6 +332,7 @@ impl World {
         self.reader = recovered.reader;
         let Some(mark) = self.marks.get(&number).cloned() else {
             self.check_readable_promises();
+            self.check_moves(recovered.state);
             self.ended = true;
             return;
         };
@@ -357,6 +363,7 @@ impl World {
         self.consumers.clear();
         self.cancels.clear();
         self.jobs.clear();
+        self.moves.clear();
         self.seen.clear();
         self.owed = 0;
         self.promised.clear();

@@ -1,0 +1,10 @@
+//! The broker through its door, on a real disk: what belongs to one test of the whole rather than
+//! to the shard alone.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod lifetime;
+mod pressure;
+mod replay;
+mod waiting;
+mod world;
