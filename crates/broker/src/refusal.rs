@@ -44,7 +44,7 @@ pub enum Refusal {
     /// The partition index or id does not exist.
     #[error("no such partition")]
     NoSuchPartition,
-    /// The batch is larger than the topic allows.
+    /// A message is larger than the topic allows.
     #[error("message of {size} bytes is larger than the limit of {limit}")]
     TooLarge {
         /// Size of what was sent, bytes.

@@ -128,10 +128,11 @@ pub(crate) fn open(
         state,
         journal,
         reader,
-        snapshot: last,
+        snapshot,
         commits,
     } = recovery::recover(options, &data_dir, &store)?;
-    tracing::info!(snapshot = %last, commits, end = %reader.durable_end(), "recovered");
+    tracing::info!(%snapshot, commits, end = %reader.durable_end(), "recovered");
+    let last = snapshot.max(journal.oldest());
     let (input_sender, inputs) = channel();
     let inner = Arc::new(Inner::new(
         input_sender.clone(),

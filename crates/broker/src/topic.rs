@@ -40,7 +40,8 @@ pub struct TopicConfig {
     pub dead_letter: Option<DeadLetterTarget>,
     /// How long records are kept.
     pub retention: Retention,
-    /// The largest record batch accepted, bytes.
+    /// The largest message accepted, with its key, its headers and what a batch of it alone adds,
+    /// bytes. Messages that are compressed together count as one.
     pub max_message_bytes: u32,
     /// What ends the topic besides deletion.
     pub lifetime: Lifetime,

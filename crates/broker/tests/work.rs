@@ -358,3 +358,37 @@ async fn a_subscription_is_confirmed_before_its_first_delivery() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_size_limit_is_about_messages_not_about_batches() {
+    let world = World::new();
+    let config = TopicConfig {
+        max_message_bytes: 200,
+        ..TopicConfig::default()
+    };
+    let topic = world.topic("small", config).await;
+    let body = "x".repeat(100);
+    let bodies = vec![body.as_str(); 10];
+    let target = Target::Topic(topic.id);
+    world.publish(target.clone(), &bodies).await;
+    let long = "x".repeat(150);
+    let outgoing = Outgoing {
+        target,
+        batch: batch(&["short", &long]),
+        key_hash: None,
+        not_before: None,
+    };
+    let publish = Publish {
+        messages: vec![outgoing],
+        durability: Durability::Synced,
+        when_full: WhenFull::Refuse,
+    };
+    let refused = world.broker.publish(publish).await.unwrap().remove(0);
+    assert_eq!(
+        refused,
+        Err(Refusal::TooLarge {
+            size: 211,
+            limit: 200
+        })
+    );
+}

@@ -1,8 +1,9 @@
 //! Publishing: routing, offsets, appends.
 
+use bytes::Bytes;
 use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
 use forebay_queue::QueueEvent;
-use forebay_record::Batch;
+use forebay_record::{BATCH_OVERHEAD, Batch, Compression};
 use forebay_stream::Fresh;
 
 use super::dead_letter::LATEST;
@@ -158,11 +159,14 @@ impl Shard {
             .catalog
             .topic(topic)
             .ok_or(Refusal::NoSuchTopic)?;
-        let (size, limit) = (batch.bytes().len(), topic.config.max_message_bytes as usize);
-        if size > limit {
-            return Err(Refusal::TooLarge { size, limit });
+        let limit = topic.config.max_message_bytes as usize;
+        if batch.bytes().len() <= limit {
+            return Ok(());
         }
-        Ok(())
+        match largest_message(batch) {
+            size if size > limit => Err(Refusal::TooLarge { size, limit }),
+            _ => Ok(()),
+        }
     }
 
     /// Appends a batch to partitions at their next offsets.
@@ -210,6 +214,27 @@ impl Shard {
         let delay_ms = self.state.catalog.topic(topic)?.config.delay_ms;
         (delay_ms > 0).then(|| self.now.plus_ms(delay_ms))
     }
+}
+
+/// The size of the largest message in a batch as a batch of its own, bytes. What is compressed
+/// together counts together.
+pub(crate) fn largest_message(batch: &Batch) -> usize {
+    let whole = batch.bytes().len();
+    if batch.header().record_count <= 1 || batch.header().compression() != Compression::None {
+        return whole;
+    }
+    let Ok(records) = batch.records(whole) else {
+        return whole;
+    };
+    let sizes = records.map(|record| {
+        record.map_or(whole, |record| {
+            let fields = [record.key.as_ref(), record.value.as_ref()];
+            let headers = record.headers.iter();
+            let headers = headers.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
+            fields.into_iter().flatten().map(Bytes::len).sum::<usize>() + headers.sum::<usize>()
+        })
+    });
+    whole.min(BATCH_OVERHEAD + sizes.max().unwrap_or(0))
 }
 
 enum Routed {

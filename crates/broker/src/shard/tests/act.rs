@@ -10,6 +10,7 @@ use super::model::Mood;
 use super::op::{Body, DeadLetters, End, Hold, Link, Op, Policy, Sequence, To};
 use super::promise::Promise;
 use super::world::{Standing, World};
+use crate::shard::publish::largest_message;
 use crate::shard::{ReplyTo, Undeliverable};
 use crate::{
     Binding, Command, Committed, ConsumerId, ConsumerMode, DeadLetterTarget, Destination,
@@ -515,7 +516,7 @@ impl World {
         let prepared = Prepared {
             target: target.clone(),
             ids,
-            size: batch.bytes().len(),
+            size: largest_message(&batch),
             key_hash,
             not_before,
             producer,
