@@ -15,8 +15,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("forebay-stream", "forebay-base bytes serde thiserror"),
     (
         "forebay-log",
-        "forebay-base forebay-record arc-swap bytes crc32c foldhash hashbrown parking_lot \
-         rustix serde thiserror tracing",
+        "forebay-base bytes crc32c foldhash hashbrown parking_lot rustix serde thiserror tracing",
     ),
     (
         "forebay-broker",
@@ -30,8 +29,8 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "forebay-amqp",
-        "forebay-base forebay-record forebay-broker amq-protocol bytes foldhash hashbrown \
-         thiserror tokio tokio-util tracing uuid",
+        "forebay-base forebay-record forebay-broker amq-protocol bytes hashbrown thiserror \
+         tokio tokio-util tracing uuid",
     ),
     (
         "forebay-kafka",
