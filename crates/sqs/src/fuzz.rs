@@ -13,9 +13,10 @@ use crate::operations::{
     list_queues, purge_queue, queue_attributes, receive_message, send_message, send_message_batch,
 };
 use crate::options::Options;
+use crate::query;
 use crate::receipt::Handle;
 
-/// Reads `body` as a request of every action. A message that is accepted must come out of its
+/// Reads `body` as a request of every action, and as a form. A message that is accepted must come out of its
 /// record as it went in, and a handle that is accepted must be the one text for what it says.
 ///
 /// # Panics
@@ -43,6 +44,9 @@ pub fn fuzz_request(body: &[u8]) {
         if let Err(fault) = check(body) {
             http::refusal(&fault);
         }
+    }
+    if let Ok(Some(call)) = query::Call::read("/", b"", body) {
+        assert!(call.body.starts_with(b"{") && call.body.ends_with(b"}"));
     }
     if let Ok(text) = std::str::from_utf8(body)
         && let Some(handle) = Handle::decode(text)

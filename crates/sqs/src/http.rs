@@ -6,11 +6,13 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use uuid::Uuid;
 
 use crate::dispatch;
 use crate::error::Fault;
+use crate::query;
 use crate::request_body;
 use crate::server::Server;
 
@@ -25,7 +27,7 @@ const TARGET_PREFIX: &str = "AmazonSQS.";
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// The host in queue URLs for a client that names none (HTTP/1.0).
 const NO_HOST: &str = "localhost";
-const ALIVE: &str = "Forebay: the Amazon SQS API, JSON protocol\n";
+const ALIVE: &str = "Forebay: the Amazon SQS API\n";
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub(crate) async fn answer(
@@ -35,28 +37,27 @@ pub(crate) async fn answer(
     let (head, body) = request.into_parts();
     let is_get = head.method == Method::GET || head.method == Method::HEAD;
     if is_get && matches!(head.uri.path(), "/" | "/health") && head.uri.query().is_none() {
-        return response(StatusCode::OK, PLAIN, Bytes::from_static(ALIVE.as_bytes()));
+        let alive = Bytes::from_static(ALIVE.as_bytes());
+        return response(StatusCode::OK, PLAIN, alive, Uuid::new_v4());
     }
     let body = match request_body::read(body).await {
         Ok(body) => body,
         Err(fault) => return refusal(&fault),
     };
+    let host = head
+        .headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or(NO_HOST);
     let Some(target) = head.headers.get(TARGET) else {
-        return without_target(&head.headers, head.uri.query());
+        return without_target(&server, &head, host, &body).await;
     };
     let called = match action(&head.method, &head.headers, target) {
-        Ok(action) => {
-            let host = head
-                .headers
-                .get(HOST)
-                .and_then(|host| host.to_str().ok())
-                .unwrap_or(NO_HOST);
-            dispatch::call(&server, action, host, &body).await
-        }
+        Ok(action) => dispatch::call(&server, action, host, &body).await,
         Err(fault) => Err(fault),
     };
     match called {
-        Ok(body) => response(StatusCode::OK, JSON, body.into()),
+        Ok(body) => response(StatusCode::OK, JSON, body.into(), Uuid::new_v4()),
         Err(fault) => refusal(&fault),
     }
 }
@@ -97,29 +98,58 @@ fn media_type(headers: &HeaderMap) -> &str {
 }
 
 /// A request without `X-Amz-Target` is one of the query protocol, or nothing we know.
-fn without_target(headers: &HeaderMap, query: Option<&str>) -> Response<Full<Bytes>> {
-    let is_form = media_type(headers).eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let has_action =
-        query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
-    if is_form || has_action {
-        return query_refusal(&Fault::UnsupportedOperation(
-            "The query protocol is not supported yet by this server: use an SDK that speaks the JSON protocol (X-Amz-Target, application/x-amz-json-1.0).".into(),
-        ));
+async fn without_target(
+    server: &Server,
+    head: &Parts,
+    host: &str,
+    body: &[u8],
+) -> Response<Full<Bytes>> {
+    let is_form =
+        media_type(&head.headers).eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    let form = if is_form { body } else { b"" };
+    let query = head.uri.query().unwrap_or_default();
+    let call = match query::Call::read(head.uri.path(), query.as_bytes(), form) {
+        Ok(None) if is_form => Err(Fault::missing("Action")),
+        Ok(None) => {
+            return refusal(&Fault::UnknownOperation(
+                "The request has no X-Amz-Target header, so it calls no operation.".to_owned(),
+            ));
+        }
+        Ok(Some(call)) => Ok(call),
+        Err(fault) => Err(fault),
+    };
+    let id = Uuid::new_v4();
+    let answered = match call {
+        Ok(call) => query::answer(server, &call, host, id).await,
+        Err(fault) => Err(fault),
+    };
+    match answered {
+        Ok(body) => response(StatusCode::OK, XML, body.into(), id),
+        Err(fault) => query_refusal(&fault, id),
     }
-    refusal(&Fault::UnknownOperation(
-        "The request has no X-Amz-Target header, so it calls no operation.".to_owned(),
-    ))
 }
 
 /// A fault as the query protocol has it.
-fn query_refusal(fault: &Fault) -> Response<Full<Bytes>> {
-    let wire = fault.wire();
-    let (code, message, id) = (wire.code, fault.message(), Uuid::new_v4());
-    // Neither code nor message holds a character that XML would have escaped.
-    let body = format!(
-        "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message><Detail/></Error><RequestId>{id}</RequestId></ErrorResponse>"
-    );
-    response(wire.status, XML, body.into())
+fn query_refusal(fault: &Fault, id: Uuid) -> Response<Full<Bytes>> {
+    report(fault);
+    let status = fault.wire().status;
+    let mut response = response(status, XML, query::refusal(fault, id).into(), id);
+    ask_to_retry(status, response.headers_mut());
+    response
+}
+
+/// Puts what is wrong with the server itself into its log. A server that is full or stopping says
+/// so once itself, not at every request.
+fn report(fault: &Fault) {
+    if let Fault::Internal(reason) = fault {
+        tracing::error!(%reason, "a request could not be served");
+    }
+}
+
+fn ask_to_retry(status: StatusCode, headers: &mut HeaderMap) {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
 }
 
 #[derive(serde::Serialize)]
@@ -132,16 +162,13 @@ struct ErrorBody<'a> {
 /// A fault as the JSON protocol has it.
 pub(crate) fn refusal(fault: &Fault) -> Response<Full<Bytes>> {
     let wire = fault.wire();
-    // A server that is full or stopping says so once itself, not at every request.
-    if let Fault::Internal(reason) = fault {
-        tracing::error!(%reason, "a request could not be served");
-    }
+    report(fault);
     let body = ErrorBody {
         shape: wire.shape,
         message: &fault.message(),
     };
     let body = serde_json::to_vec(&body).unwrap_or_default();
-    let mut response = response(wire.status, JSON, body.into());
+    let mut response = response(wire.status, JSON, body.into(), Uuid::new_v4());
     let blame = if fault.is_senders() {
         "Sender"
     } else {
@@ -150,21 +177,22 @@ pub(crate) fn refusal(fault: &Fault) -> Response<Full<Bytes>> {
     if let Ok(value) = HeaderValue::from_str(&format!("{};{blame}", wire.code)) {
         response.headers_mut().insert(QUERY_ERROR, value);
     }
-    if wire.status == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-    }
+    ask_to_retry(wire.status, response.headers_mut());
     response
 }
 
-fn response(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {
+fn response(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+    id: Uuid,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, content_type);
-    let mut id = Uuid::encode_buffer();
-    if let Ok(id) = HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut id)) {
+    let mut text = Uuid::encode_buffer();
+    if let Ok(id) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
         headers.insert(REQUEST_ID, id);
     }
     response

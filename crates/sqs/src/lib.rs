@@ -1,7 +1,8 @@
 //! The Amazon SQS front end: unmodified AWS SDKs use Forebay's topics as their queues.
 //!
-//! It speaks the JSON protocol of SQS over HTTP/1.1 (`X-Amz-Target: AmazonSQS.<Action>`,
-//! `application/x-amz-json-1.0`). A request is read and judged here, put to the [`Broker`] in its
+//! It speaks both protocols of SQS over HTTP/1.1, on one port: JSON (`X-Amz-Target:
+//! AmazonSQS.<Action>`, `application/x-amz-json-1.0`) and the older query protocol (`Action=<Action>`
+//! in a form or the URL, answers in XML). A request is read and judged here, put to the [`Broker`] in its
 //! own words, and answered with the texts, codes and digests SDKs expect. Signatures are not
 //! verified: any credentials are accepted, and none. Nothing is kept here but the connections.
 //!
@@ -24,6 +25,7 @@ mod message_attributes;
 mod operations;
 mod options;
 mod outgoing;
+mod query;
 mod queue_name;
 mod receipt;
 mod redrive;

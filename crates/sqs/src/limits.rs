@@ -48,5 +48,9 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 6 * MESSAGE_BYTES_MAX + 256 * 1024;
 pub(crate) const REQUEST_BYTES_DRAINED: usize = 64 << 20;
 /// Elements kept of any list or map in a request. No legal request comes near.
 pub(crate) const JSON_ELEMENTS_MAX: usize = 128;
+/// Parameters of one request of the query protocol. A full batch has some 600.
+pub(crate) const QUERY_PARAMETERS_MAX: usize = 4_096;
+/// Parts of the name of a parameter of the query protocol. The longest has six.
+pub(crate) const QUERY_DEPTH_MAX: usize = 8;
 /// Bytes of a value of the client's repeated in an error text.
 pub(crate) const ECHO_BYTES_MAX: usize = 1_024;

@@ -4,6 +4,7 @@
 mod attributes;
 mod errors;
 mod messages;
+mod query;
 mod queues;
 mod receipts;
 mod waiting;
