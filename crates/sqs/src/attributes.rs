@@ -14,10 +14,8 @@ use crate::limits::{
 };
 use crate::redrive;
 
-/// Before the names of attributes and tags among the labels.
+/// Before the names of attributes among the labels.
 const LABEL_PREFIX: &str = "sqs.";
-/// Before the key of a tag among the labels.
-const TAG_PREFIX: &str = "sqs.tag.";
 const MS_PER_SECOND: u64 = 1_000;
 
 /// The attributes that can be set on a standard queue.
@@ -135,13 +133,6 @@ fn clear_label(config: &mut TopicConfig, attribute: QueueAttribute) {
     config
         .labels
         .remove(&format!("{LABEL_PREFIX}{}", attribute.name()));
-}
-
-/// Keeps a tag given at creation.
-pub(crate) fn set_tag(config: &mut TopicConfig, key: &str, value: &str) {
-    config
-        .labels
-        .insert(format!("{TAG_PREFIX}{key}"), value.to_owned());
 }
 
 /// Applies what `CreateQueue` or `SetQueueAttributes` asks. `exists` tells whether a queue has

@@ -3,21 +3,18 @@
 use crate::error::{Fault, shown};
 use crate::operations::{
     change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
-    list_queues, purge_queue, queue_attributes, receive_message, send_message, send_message_batch,
+    list_dead_letter_source_queues, list_queues, purge_queue, queue_attributes, queue_tags,
+    receive_message, send_message, send_message_batch,
 };
 use crate::server::Server;
 
 /// Actions of the API this server does not have yet.
-const MISSING: [&str; 9] = [
+const MISSING: [&str; 5] = [
     "AddPermission",
     "CancelMessageMoveTask",
-    "ListDeadLetterSourceQueues",
     "ListMessageMoveTasks",
-    "ListQueueTags",
     "RemovePermission",
     "StartMessageMoveTask",
-    "TagQueue",
-    "UntagQueue",
 ];
 
 /// Carries out `action` for a client that reached this server as `host`.
@@ -42,6 +39,10 @@ pub(crate) async fn call(
         "GetQueueAttributes" => queue_attributes::get(server, body).await,
         "SetQueueAttributes" => queue_attributes::set(server, body).await,
         "PurgeQueue" => purge_queue::run(server, body).await,
+        "ListDeadLetterSourceQueues" => list_dead_letter_source_queues::run(server, host, body),
+        "TagQueue" => queue_tags::tag(server, body).await,
+        "UntagQueue" => queue_tags::untag(server, body).await,
+        "ListQueueTags" => queue_tags::list(server, body),
         _ => Err(unknown(action)),
     }
 }

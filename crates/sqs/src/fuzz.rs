@@ -10,7 +10,8 @@ use crate::incoming::{Asked, Incoming};
 use crate::message_attributes::Filter;
 use crate::operations::{
     change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
-    list_queues, purge_queue, queue_attributes, receive_message, send_message, send_message_batch,
+    list_dead_letter_source_queues, list_queues, purge_queue, queue_attributes, queue_tags,
+    receive_message, send_message, send_message_batch,
 };
 use crate::options::Options;
 use crate::query;
@@ -24,7 +25,7 @@ use crate::receipt::Handle;
 /// If that does not hold.
 pub fn fuzz_request(body: &[u8]) {
     type Check = fn(&[u8]) -> Result<(), Fault>;
-    let checks: [Check; 14] = [
+    let checks: [Check; 18] = [
         there_and_back,
         send_message_batch::check,
         |body| receive_message::Request::read(body)?.wanted().map(drop),
@@ -35,10 +36,18 @@ pub fn fuzz_request(body: &[u8]) {
         create_queue::check,
         |body| delete_queue::Request::read(body).map(drop),
         |body| get_queue_url::Request::read(body).map(drop),
-        |body| list_queues::Request::read(body).map(drop),
+        |body| list_queues::Request::read(body)?.page().map(drop),
         |body| queue_attributes::GetRequest::read(body).map(drop),
         queue_attributes::check_set,
         |body| purge_queue::Request::read(body).map(drop),
+        |body| {
+            list_dead_letter_source_queues::Request::read(body)?
+                .page()
+                .map(drop)
+        },
+        |body| queue_tags::TagRequest::read(body).map(drop),
+        |body| queue_tags::UntagRequest::read(body).map(drop),
+        |body| queue_tags::ListRequest::read(body).map(drop),
     ];
     for check in checks {
         if let Err(fault) = check(body) {

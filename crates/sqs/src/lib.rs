@@ -25,6 +25,7 @@ mod message_attributes;
 mod operations;
 mod options;
 mod outgoing;
+mod page;
 mod query;
 mod queue_name;
 mod receipt;
@@ -32,6 +33,7 @@ mod redrive;
 mod request_body;
 mod serve;
 mod server;
+mod tags;
 mod text;
 
 #[doc(hidden)]

@@ -37,6 +37,12 @@ pub(crate) const RECEIVE_COUNT: (u32, u32) = (1, 1_000);
 pub(crate) const POLICY_BYTES_MAX: usize = 8_192;
 /// Source queues a redrive allow policy may name.
 pub(crate) const REDRIVE_SOURCES_MAX: usize = 10;
+/// Tags of one queue.
+pub(crate) const TAGS_MAX: usize = 50;
+/// Characters of the key of a tag.
+pub(crate) const TAG_KEY_CHARS_MAX: usize = 128;
+/// Characters of the value of a tag.
+pub(crate) const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Queues of one answer to `ListQueues`.
 pub(crate) const LIST_QUEUES_MAX: usize = 1_000;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_broker::{Broker, ReadError, TopicInfo};
+use forebay_broker::{Broker, ReadError, TopicConfig, TopicInfo};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Fault;
@@ -27,6 +27,22 @@ impl Server {
     pub(crate) fn queue(&self, url: &Option<Text<'_>>) -> Result<Arc<TopicInfo>, Fault> {
         let name = queue_name::from_url(url)?;
         self.queue_named(name).ok_or(Fault::QueueDoesNotExist)
+    }
+
+    /// Changes the policy of the queue a request is about. Nothing is written if nothing changes.
+    pub(crate) async fn alter(
+        &self,
+        url: &Option<Text<'_>>,
+        change: impl FnOnce(&TopicInfo, &mut TopicConfig) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let _altering = self.altering.lock().await;
+        let queue = self.queue(url)?;
+        let mut config = queue.config.clone();
+        change(&queue, &mut config)?;
+        if config != queue.config {
+            self.broker.alter_topic(queue.id, config).await?;
+        }
+        Ok(())
     }
 
     /// The queue of that name. A topic another protocol made is a queue too if SQS could have

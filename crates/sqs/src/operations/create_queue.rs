@@ -9,6 +9,7 @@ use crate::error::Fault;
 use crate::json::{self, Pairs, Text};
 use crate::queue_name::{self, FIFO_SUFFIX};
 use crate::server::Server;
+use crate::tags;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -64,9 +65,11 @@ impl<'a> Request<'a> {
         exists: impl Fn(&str) -> bool,
     ) -> Result<TopicConfig, Fault> {
         attributes::apply(&mut base, self.asked(), exists)?;
-        for (key, value) in &self.tags.kept {
-            attributes::set_tag(&mut base, key, value.as_str());
-        }
+        let tags = &self.tags.kept;
+        let tags = tags
+            .iter()
+            .map(|(key, value)| (key.as_ref(), value.as_str()));
+        tags::set(&mut base, self.name()?, tags)?;
         Ok(base)
     }
 

@@ -194,14 +194,11 @@ pub(crate) fn check_set(body: &[u8]) -> Result<(), Fault> {
 
 pub(crate) async fn set(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let request = SetRequest::read(body)?;
-    let _altering = server.altering.lock().await;
-    let queue = server.queue(&request.queue_url)?;
-    let mut config = queue.config.clone();
-    attributes::apply(&mut config, request.asked()?, |name| {
-        server.queue_named(name).is_some()
-    })?;
-    if config != queue.config {
-        server.broker.alter_topic(queue.id, config).await?;
-    }
+    let asked = request.asked()?;
+    server
+        .alter(&request.queue_url, |_, config| {
+            attributes::apply(config, asked, |name| server.queue_named(name).is_some())
+        })
+        .await?;
     Ok(json::EMPTY.to_vec())
 }

@@ -133,10 +133,10 @@ async fn each_wrong_request_has_its_own_error() {
             fifo,
         ),
         (
-            "TagQueue",
+            "StartMessageMoveTask",
             json!({"QueueUrl": url}),
             unsupported,
-            "TagQueue is not supported yet by this server.",
+            "StartMessageMoveTask is not supported yet by this server.",
         ),
         (
             "NoSuchAction",

@@ -172,3 +172,80 @@ async fn a_purge_takes_what_is_in_flight_too() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn tags_are_set_listed_and_taken_away() {
+    let world = World::new().await;
+    let mut client = world.client().await;
+    let made = json!({"QueueName": "q", "tags": {"team": "a"}});
+    let url = client.ok("CreateQueue", made).await["QueueUrl"].clone();
+    let tags = json!({"team": "b", "cost": ""});
+    client
+        .ok("TagQueue", json!({"QueueUrl": url, "Tags": tags}))
+        .await;
+    let asked = json!({"QueueUrl": url});
+    let listed = client.ok("ListQueueTags", asked.clone()).await;
+    assert_eq!(listed, json!({"Tags": tags}));
+    client
+        .ok(
+            "UntagQueue",
+            json!({"QueueUrl": url, "TagKeys": ["team", "cost", "none"]}),
+        )
+        .await;
+    assert_eq!(client.ok("ListQueueTags", asked).await, json!({}));
+    for (action, body, code) in [
+        ("TagQueue", json!({"QueueUrl": url}), "MissingParameter"),
+        ("UntagQueue", json!({"QueueUrl": url}), "MissingParameter"),
+        (
+            "TagQueue",
+            json!({"QueueUrl": url, "Tags": {"aws:x": "y"}}),
+            "InvalidParameterValue",
+        ),
+        (
+            "CreateQueue",
+            json!({"QueueName": "r", "tags": {"": "y"}}),
+            "InvalidParameterValue",
+        ),
+        (
+            "ListQueueTags",
+            json!({"QueueUrl": "none"}),
+            "AWS.SimpleQueueService.NonExistentQueue",
+        ),
+    ] {
+        assert_eq!(client.refused(action, body).await.1, code, "{action}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_sources_of_a_dead_letter_queue_are_listed_by_pages() {
+    let (world, mut client, dead) = World::with_queue().await;
+    let arn = client.attribute(&dead, "QueueArn").await;
+    let policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": 2}).to_string();
+    let mut sources = Vec::new();
+    for n in 0..5 {
+        client.create(&format!("other-{n}"), json!({})).await;
+        let attributes = json!({"RedrivePolicy": policy});
+        sources.push(client.create(&format!("source-{n}"), attributes).await);
+    }
+    let all = client
+        .ok("ListDeadLetterSourceQueues", json!({"QueueUrl": dead}))
+        .await;
+    assert_eq!(all, json!({"queueUrls": sources}));
+    let mut seen = Vec::new();
+    let mut token = json!(null);
+    loop {
+        let asked = json!({"QueueUrl": dead, "MaxResults": 2, "NextToken": token});
+        let answer = client.ok("ListDeadLetterSourceQueues", asked).await;
+        seen.extend(answer["queueUrls"].as_array().unwrap().clone());
+        token = answer["NextToken"].clone();
+        if token.is_null() {
+            break;
+        }
+    }
+    assert_eq!(json!(seen), json!(sources));
+    let none = json!({"QueueUrl": sources[0]});
+    let none = client.ok("ListDeadLetterSourceQueues", none).await;
+    assert_eq!(none, json!({"queueUrls": []}));
+    world.end().await;
+}
