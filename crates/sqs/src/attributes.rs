@@ -150,6 +150,11 @@ pub(crate) fn apply<'a>(
     Ok(())
 }
 
+/// Sets the policy; an empty one is none.
+pub(crate) fn set_policy(config: &mut TopicConfig, policy: &str) -> Result<(), Fault> {
+    set(config, Q::Policy, policy, &|_| false)
+}
+
 /// Why an attribute cannot be set on a standard queue.
 fn unknown(name: &str, value: &str) -> Fault {
     match name {

@@ -3,17 +3,15 @@
 use crate::error::{Fault, shown};
 use crate::operations::{
     change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
-    list_dead_letter_source_queues, list_queues, purge_queue, queue_attributes, queue_tags,
-    receive_message, send_message, send_message_batch,
+    list_dead_letter_source_queues, list_queues, permissions, purge_queue, queue_attributes,
+    queue_tags, receive_message, send_message, send_message_batch,
 };
 use crate::server::Server;
 
 /// Actions of the API this server does not have yet.
-const MISSING: [&str; 5] = [
-    "AddPermission",
+const MISSING: [&str; 3] = [
     "CancelMessageMoveTask",
     "ListMessageMoveTasks",
-    "RemovePermission",
     "StartMessageMoveTask",
 ];
 
@@ -43,6 +41,8 @@ pub(crate) async fn call(
         "TagQueue" => queue_tags::tag(server, body).await,
         "UntagQueue" => queue_tags::untag(server, body).await,
         "ListQueueTags" => queue_tags::list(server, body),
+        "AddPermission" => permissions::add(server, body).await,
+        "RemovePermission" => permissions::remove(server, body).await,
         _ => Err(unknown(action)),
     }
 }

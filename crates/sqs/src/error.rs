@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use forebay_broker::Refusal;
 use hyper::StatusCode;
 
-use crate::limits::{BATCH_ENTRIES_MAX, ECHO_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::limits::{
+    BATCH_ENTRIES_MAX, ECHO_BYTES_MAX, MESSAGE_BYTES_MAX, PURGE_SECONDS, REQUEST_BYTES_MAX,
+};
 
 /// Why a request, or an entry of a batch, was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) enum Fault {
     ReceiptHandleIsInvalid { handle: String },
     UnsupportedOperation(Cow<'static, str>),
     InvalidAddress { url: String },
+    OverLimit(String),
+    PurgeQueueInProgress { queue: String },
     InvalidParameterValue(String),
     MissingParameter(Cow<'static, str>),
     Serialization(String),
@@ -163,6 +167,12 @@ impl Fault {
                 "InvalidAddress",
                 BAD_REQUEST
             ),
+            Self::OverLimit(_) => wire!("com.amazonaws.sqs#OverLimit", "OverLimit", FORBIDDEN),
+            Self::PurgeQueueInProgress { .. } => wire!(
+                "com.amazonaws.sqs#PurgeQueueInProgress",
+                "AWS.SimpleQueueService.PurgeQueueInProgress",
+                FORBIDDEN
+            ),
             Self::InvalidParameterValue(_) => wire!(
                 "com.amazon.coral.service#InvalidParameterValueException",
                 "InvalidParameterValue",
@@ -240,6 +250,7 @@ impl Fault {
                 format!("The input receipt handle \"{handle}\" is not a valid receipt handle.").into()
             }
             Self::InvalidAddress { url } => format!("The address {url} is not valid for this endpoint.").into(),
+            Self::PurgeQueueInProgress { queue } => format!("Only one PurgeQueue operation on {queue} is allowed every {PURGE_SECONDS} seconds.").into(),
             Self::RequestTooLarge => format!("The request body must be no longer than {REQUEST_BYTES_MAX} bytes.").into(),
             Self::RequestTimeout => "The request body did not arrive in time.".into(),
             Self::UnsupportedOperation(text) | Self::MissingParameter(text) => text.as_ref().into(),
@@ -247,6 +258,7 @@ impl Fault {
             Self::InvalidAttributeName(text)
             | Self::InvalidAttributeValue(text)
             | Self::InvalidParameterValue(text)
+            | Self::OverLimit(text)
             | Self::Serialization(text)
             | Self::UnknownOperation(text)
             | Self::UnsupportedMediaType(text)

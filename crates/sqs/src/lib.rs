@@ -26,6 +26,7 @@ mod operations;
 mod options;
 mod outgoing;
 mod page;
+mod policy;
 mod query;
 mod queue_name;
 mod receipt;

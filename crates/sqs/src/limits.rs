@@ -37,6 +37,14 @@ pub(crate) const RECEIVE_COUNT: (u32, u32) = (1, 1_000);
 pub(crate) const POLICY_BYTES_MAX: usize = 8_192;
 /// Source queues a redrive allow policy may name.
 pub(crate) const REDRIVE_SOURCES_MAX: usize = 10;
+/// Time from one purge of a queue to the next, seconds.
+pub(crate) const PURGE_SECONDS: u64 = 60;
+/// Actions of one statement of a policy.
+pub(crate) const POLICY_ACTIONS_MAX: usize = 7;
+/// Accounts one permission may name.
+pub(crate) const POLICY_PRINCIPALS_MAX: usize = 50;
+/// Statements of a policy.
+pub(crate) const POLICY_STATEMENTS_MAX: usize = 20;
 /// Tags of one queue.
 pub(crate) const TAGS_MAX: usize = 50;
 /// Characters of the key of a tag.

@@ -59,6 +59,11 @@ impl<'a> UntagRequest<'a> {
         if request.tag_keys.count == 0 {
             return Err(Fault::missing("TagKeys"));
         }
+        if request.tag_keys.count > request.tag_keys.kept.len() {
+            return Err(Fault::InvalidParameterValue(
+                "Too many tag keys in one request.".to_owned(),
+            ));
+        }
         Ok(request)
     }
 }

@@ -258,3 +258,33 @@ async fn a_dead_letter_queue_must_exist() {
         .await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn permissions_are_statements_of_the_policy() {
+    let (world, mut client, url) = World::with_queue().await;
+    let grant = json!({"QueueUrl": url, "Label": "l", "AWSAccountIds": ["111122223333"], "Actions": ["SendMessage"]});
+    client.ok("AddPermission", grant.clone()).await;
+    let policy = client.attribute(&url, "Policy").await;
+    let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
+    assert_eq!(policy["Statement"][0]["Sid"], "l");
+    let (_, code, text) = client.refused("AddPermission", grant).await;
+    assert_eq!(code, "InvalidParameterValue");
+    assert!(text.ends_with("Already exists."), "{text}");
+    let taken = json!({"QueueUrl": url, "Label": "l"});
+    client.ok("RemovePermission", taken.clone()).await;
+    assert_eq!(client.attribute(&url, "Policy").await, "");
+    client.refused("RemovePermission", taken).await;
+    let (_, code, _) = client
+        .refused("AddPermission", json!({"QueueUrl": url, "Label": "l"}))
+        .await;
+    assert_eq!(code, "MissingParameter");
+    let many =
+        json!({"QueueUrl": url, "Label": "l", "AWSAccountIds": vec!["1"; 51], "Actions": ["*"]});
+    let refused = client.call("AddPermission", &many.to_string()).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert_eq!(
+        refused.header("x-amzn-query-error"),
+        Some("OverLimit;Sender")
+    );
+    world.end().await;
+}

@@ -170,6 +170,18 @@ async fn a_purge_takes_what_is_in_flight_too() {
     ] {
         assert_eq!(client.attribute(&url, name).await, "0", "{name}");
     }
+    let again = client
+        .call("PurgeQueue", &json!({"QueueUrl": url}).to_string())
+        .await;
+    assert_eq!(again.status, 403, "{again:?}");
+    assert_eq!(
+        again.header("x-amzn-query-error"),
+        Some("AWS.SimpleQueueService.PurgeQueueInProgress;Sender")
+    );
+    assert_eq!(
+        again.json()["message"],
+        "Only one PurgeQueue operation on q is allowed every 60 seconds."
+    );
     world.end().await;
 }
 
