@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod act;
+mod act_catalog;
+mod act_stream;
+mod act_work;
 mod check;
 mod decide;
 mod model;
