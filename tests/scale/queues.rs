@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use aws_sdk_sqs::Client;
 use forebay_tests::{Forebay, amqp, sqs};
+use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions};
 
 use crate::alone;
@@ -64,39 +66,51 @@ async fn use_over_sqs(client: &Client, address: std::net::SocketAddr) {
         .await;
 }
 
-async fn create_over_amqp(channel: &lapin::Channel) {
-    let making =
-        (0..QUEUES).map(|n| async move { amqp::declare(channel, &format!("amqp-{n}")).await });
-    stream::iter(making).buffered(AT_ONCE).collect::<()>().await;
+/// Connections that share the AMQP queues: methods of one are answered one by one.
+const CONNECTIONS: usize = 8;
+
+/// The queues of one of the connections.
+fn share(connection: usize) -> impl Iterator<Item = String> {
+    (connection..QUEUES)
+        .step_by(CONNECTIONS)
+        .map(|n| format!("amqp-{n}"))
 }
 
-async fn use_over_amqp(channel: &lapin::Channel) {
-    let mut confirms = Vec::with_capacity(QUEUES);
-    for n in 0..QUEUES {
-        let (queue, body) = (format!("amqp-{n}"), format!("for amqp-{n}"));
-        let options = BasicPublishOptions::default();
-        let publish = channel.basic_publish(
-            "".into(),
-            queue.into(),
-            options,
-            body.as_bytes(),
-            amqp::persistent(),
-        );
-        confirms.push(publish.await.unwrap());
-    }
-    for confirm in confirms {
-        assert!(confirm.await.unwrap().is_ack());
-    }
-    for n in 0..QUEUES {
-        let queue = format!("amqp-{n}");
-        let got = channel
-            .basic_get(queue.into(), BasicGetOptions::default())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(got.data, format!("for amqp-{n}").into_bytes());
-        got.ack(BasicAckOptions::default()).await.unwrap();
-    }
+async fn create_over_amqp(channels: &[Channel]) {
+    let sharing = channels.iter().enumerate().map(|(n, channel)| async move {
+        for queue in share(n) {
+            amqp::declare(channel, &queue).await;
+        }
+    });
+    join_all(sharing).await;
+}
+
+/// Publishes to and gets from each; the message is the queue's own.
+async fn use_over_amqp(channels: &[Channel]) {
+    let sharing = channels.iter().enumerate().map(|(n, channel)| async move {
+        let mut confirms = Vec::new();
+        for queue in share(n) {
+            let (body, options) = (format!("for {queue}"), BasicPublishOptions::default());
+            let key = queue.into();
+            let publish =
+                channel.basic_publish("".into(), key, options, body.as_bytes(), amqp::persistent());
+            confirms.push(publish.await.unwrap());
+        }
+        for confirm in confirms {
+            assert!(confirm.await.unwrap().is_ack());
+        }
+        for queue in share(n) {
+            let name = queue.as_str().into();
+            let got = channel
+                .basic_get(name, BasicGetOptions::default())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(got.data, format!("for {queue}").into_bytes());
+            got.ack(BasicAckOptions::default()).await.unwrap();
+        }
+    });
+    join_all(sharing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,8 +121,12 @@ async fn ten_thousand_queues_of_each_kind_are_usable_in_200_mb() {
     let mib = |forebay: &Forebay| forebay.resident_bytes() >> 20;
     println!("idle: {} MiB resident", mib(&forebay));
     let client = sqs::client(forebay.sqs());
-    let connection = amqp::connect(forebay.amqp()).await;
-    let channel = amqp::confirming(&connection).await.unwrap();
+    let (mut connections, mut channels) = (Vec::new(), Vec::new());
+    for _ in 0..CONNECTIONS {
+        let connection = amqp::connect(forebay.amqp()).await;
+        channels.push(amqp::confirming(&connection).await.unwrap());
+        connections.push(connection);
+    }
     let begun = Instant::now();
     create_over_sqs(&client).await;
     println!(
@@ -116,14 +134,14 @@ async fn ten_thousand_queues_of_each_kind_are_usable_in_200_mb() {
         begun.elapsed(),
         mib(&forebay)
     );
-    create_over_amqp(&channel).await;
+    create_over_amqp(&channels).await;
     println!(
         "and {QUEUES} over AMQP after {:?}: {} MiB resident",
         begun.elapsed(),
         mib(&forebay)
     );
     use_over_sqs(&client, forebay.sqs()).await;
-    use_over_amqp(&channel).await;
+    use_over_amqp(&channels).await;
     println!(
         "all used after {:?}: {} MiB resident",
         begun.elapsed(),
