@@ -16,12 +16,13 @@ const UNSUPPORTED_VERSION: i16 = 35;
 async fn bytes_that_are_no_request_close_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     let forebay = Forebay::on(dir.path()).await;
-    let cases: [(&str, Vec<u8>); 7] = [
+    let cases: [(&str, Vec<u8>); 8] = [
         ("negative length", (-1_i32).to_be_bytes().to_vec()),
         ("absurd length", i32::MAX.to_be_bytes().to_vec()),
         ("no room for a header", framed(&[0, 18])),
         ("empty request", framed(&[])),
         ("unknown API key", request(9_999, 0, &[])),
+        ("unknown version of Produce", request(0, 99, &[0; 16])),
         ("a body cut off", request(3, 1, &[0, 0, 0, 9])),
         ("HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
     ];
