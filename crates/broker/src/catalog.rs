@@ -170,7 +170,7 @@ impl Catalog {
     /// The identity the next topic gets, and the partitions it is made of.
     pub(crate) fn allocate(&self, partitions: u32) -> (TopicId, Vec<PartitionId>) {
         let first = self.next_partition;
-        let ids = (first..first + u64::from(partitions))
+        let ids = (first..first.saturating_add(u64::from(partitions)))
             .map(PartitionId)
             .collect();
         (TopicId(self.next_topic), ids)
@@ -179,11 +179,11 @@ impl Catalog {
     pub(crate) fn apply(&mut self, event: &CatalogEvent) -> CatalogChange {
         match event {
             CatalogEvent::TopicCreated(topic) => {
-                self.next_topic = self.next_topic.max(topic.id.0 + 1);
+                self.next_topic = self.next_topic.max(topic.id.0.saturating_add(1));
                 let last = topic
                     .partitions
                     .iter()
-                    .map(|partition| partition.0 + 1)
+                    .map(|partition| partition.0.saturating_add(1))
                     .max();
                 self.next_partition = self.next_partition.max(last.unwrap_or(0));
                 self.names.insert(topic.name.clone(), topic.id);

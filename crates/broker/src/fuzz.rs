@@ -78,3 +78,35 @@ fn live(state: ShardState) {
     let _ = shard.needed().count();
     shard.committed(Timestamp(3_000_000));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use forebay_base::{PartitionId, TopicId};
+
+    use super::*;
+    use crate::catalog::CatalogEvent;
+    use crate::{TopicConfig, TopicInfo};
+
+    /// Found by fuzzing.
+    #[test]
+    fn the_highest_ids_are_no_reason_to_panic() {
+        let topic = TopicInfo {
+            id: TopicId(u64::MAX),
+            name: "last".into(),
+            partitions: vec![PartitionId(u64::MAX)],
+            config: TopicConfig::default(),
+            created: Timestamp(0),
+            modified: Timestamp(0),
+        };
+        let frame = StateFrame::Catalog(CatalogEvent::TopicCreated(Arc::new(topic)));
+        let mut state = ShardState::new();
+        state.apply(&frame);
+        let mut batch = forebay_record::BatchBuilder::new(0);
+        batch.push(0, None, None, std::iter::empty()).unwrap();
+        let entries = [(PartitionId(u64::MAX), u64::MAX)];
+        state.append(&entries, batch.finish().header());
+        live(state);
+    }
+}

@@ -70,7 +70,7 @@ impl ShardState {
             let Some(partition) = self.partitions.get_mut(id) else {
                 continue;
             };
-            partition.next = partition.next.max(base + count);
+            partition.next = partition.next.max(base.saturating_add(count));
             if let Some(batch) = producer_batch(header) {
                 self.producers.record(*id, batch, *base, self.clock);
             }
