@@ -18,7 +18,8 @@ use crate::mailbox::{Answer, Inner, Input, is_call};
 use crate::recovery::{self, Recovered};
 use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard};
 use crate::{
-    Command, Deliveries, Event, OpenError, Options, Outcome, Pressure, Receipt, Reply, RequestId,
+    Command, Deliveries, Event, OpenError, Options, Outcome, Pressure, Receipt, Refusal, Reply,
+    RequestId,
 };
 
 /// A snapshot is due when the journal has grown by so much since the last one, bytes.
@@ -140,7 +141,8 @@ pub(crate) fn open(
         reader.clone(),
         options,
     ));
-    let shard = Shard::new(state, inner.clock.now());
+    let mut shard = Shard::new(state, inner.clock.now());
+    shard.fit(journal.max_commit_bytes());
 
     let done = input_sender.clone();
     let journal = JournalThread::spawn(
@@ -314,21 +316,36 @@ impl Runner {
         self.handle(now, input)
     }
 
+    /// Gives the shard a command. A session that has ended holds nothing any more, and must not
+    /// begin again.
+    fn command(&mut self, now: Timestamp, to: ReplyTo, command: Command, answer: Option<Answer>) {
+        if !matches!(command, Command::Publish(_)) {
+            self.inner.command_permits.add_permits(1);
+        }
+        if to.session != SessionId(0) && !self.sessions.contains_key(&to.session) {
+            if let Command::Publish(publish) = &command {
+                let bytes = publish.payload_bytes();
+                self.inner.payload_permits.add_permits(bytes);
+            }
+            if let Some(answer) = answer {
+                // The caller may have gone with its session.
+                let _ = answer.send(Err(Refusal::Stopping));
+            }
+            return;
+        }
+        if let Some(answer) = answer {
+            self.calls.insert(to.request, answer);
+        }
+        self.shard.submit(now, to, command);
+    }
+
     fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), String> {
         match input {
             Input::Command {
                 to,
                 command,
                 answer,
-            } => {
-                if !matches!(command, Command::Publish(_)) {
-                    self.inner.command_permits.add_permits(1);
-                }
-                if let Some(answer) = answer {
-                    self.calls.insert(to.request, answer);
-                }
-                self.shard.submit(now, to, command);
-            }
+            } => self.command(now, to, command, answer),
             Input::OpenSession { id, events } => {
                 self.sessions.insert(id, events);
             }

@@ -392,3 +392,36 @@ async fn the_size_limit_is_about_messages_not_about_batches() {
         })
     );
 }
+
+#[tokio::test]
+async fn a_handle_without_its_session_is_refused() {
+    let world = World::new();
+    let session = world.broker.session();
+    let handle = session.handle();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    let stats = Command::Stats { topic: topic.id };
+    assert!(handle.call(stats.clone()).await.is_ok());
+    drop(session);
+    let refused = handle.call(stats).await.unwrap_err();
+    assert_eq!(refused, Refusal::Stopping);
+}
+
+#[tokio::test]
+async fn a_batch_that_no_journal_file_holds_is_refused_and_the_broker_goes_on() {
+    let world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    let large = "x".repeat(3 << 20);
+    let publish = Publish {
+        messages: vec![Outgoing {
+            target: Target::Topic(topic.id),
+            batch: batch(&[&large]),
+            key_hash: None,
+            not_before: None,
+        }],
+        durability: Durability::Synced,
+        when_full: WhenFull::Refuse,
+    };
+    let refused = world.broker.publish(publish).await.unwrap().remove(0);
+    assert!(matches!(refused, Err(Refusal::TooLarge { .. })));
+    world.publish(Target::Topic(topic.id), &["small"]).await;
+}

@@ -127,6 +127,8 @@ pub(crate) struct Shard {
     storage_full: Option<Arc<str>>,
     partition_turn: u32,
     commit_at_most: usize,
+    /// A single batch takes at most so much, whatever its topic allows, bytes.
+    batch_at_most: usize,
     tally: Tally,
     frame_buffer: Vec<u8>,
     entries: Vec<(PartitionId, Offset)>,
@@ -160,6 +162,7 @@ impl Shard {
             storage_full: None,
             partition_turn: 0,
             commit_at_most: COMMIT_AT_MOST,
+            batch_at_most: usize::MAX,
             tally: Tally::default(),
             frame_buffer: Vec::new(),
             entries: Vec::new(),
@@ -176,6 +179,14 @@ impl Shard {
             .extend(catalog.topics().cloned().map(Output::TopicPut));
         self.outputs
             .extend(catalog.exchanges().cloned().map(Output::ExchangePut));
+    }
+
+    /// Fits commits into a journal whose commits may take so many bytes: room is left for what
+    /// gathers beside the largest batch.
+    pub(crate) fn fit(&mut self, commit_bytes: u64) {
+        let limit = usize::try_from(commit_bytes).unwrap_or(usize::MAX);
+        self.batch_at_most = limit.saturating_sub(2 * COMMIT_BYTES).max(limit / 2);
+        self.commit_at_most = COMMIT_AT_MOST.min(limit / 4);
     }
 
     /// Decides one command.

@@ -159,6 +159,10 @@ impl Shard {
             .catalog
             .topic(topic)
             .ok_or(Refusal::NoSuchTopic)?;
+        let (size, limit) = (batch.bytes().len(), self.batch_at_most);
+        if size > limit {
+            return Err(Refusal::TooLarge { size, limit });
+        }
         let limit = topic.config.max_message_bytes as usize;
         if batch.bytes().len() <= limit {
             return Ok(());
