@@ -71,9 +71,11 @@ impl Consumers {
         self.standing.len()
     }
 
-    /// The standing consumers, for telling them that the topic is gone.
-    pub(super) fn standing(&self) -> impl Iterator<Item = (SessionId, ConsumerId)> {
-        self.standing.keys().copied()
+    /// The standing consumers, in order, for telling them that the topic is gone.
+    pub(super) fn standing(&self) -> Vec<(SessionId, ConsumerId)> {
+        let mut all: Vec<_> = self.standing.keys().copied().collect();
+        all.sort_unstable();
+        all
     }
 
     /// The requests that wait once.
