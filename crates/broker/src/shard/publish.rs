@@ -37,11 +37,11 @@ impl Shard {
             .iter()
             .map(|outgoing| self.place(to.session, outgoing))
             .collect();
-        self.filling.deferred.payload_bytes += payload_bytes;
-        if !self.filling.urgent {
+        if self.filling.urgent {
+            self.filling.deferred.payload_bytes += payload_bytes;
+        } else {
             // Every message was refused or unroutable: no commit is due that would release it.
             self.outputs.push(Output::Released(payload_bytes));
-            self.filling.deferred.payload_bytes -= payload_bytes;
         }
         let reply = Ok(Reply::Published(results));
         match publish.durability {
