@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use real::RealDisk;
-pub use sim::{Fault, SimDisk};
+pub use sim::{Fault, Operation, SimDisk, Trouble};
 
 /// A place for files. What is not synced may be lost, whole or in part, when the power goes.
 pub trait Disk: Send + Sync + 'static {

@@ -32,7 +32,7 @@ mod walk;
 pub use check::{CheckReport, Damage, check, journal_bytes};
 pub use commit::CommitBuilder;
 pub use data_dir::{DataDir, DataDirError};
-pub use disk::{Disk, DiskError, DiskFile, Fault, RealDisk, SimDisk};
+pub use disk::{Disk, DiskError, DiskFile, Fault, Operation, RealDisk, SimDisk, Trouble};
 pub use frame::{AppendRef, FrameRef};
 pub use index_export::IndexError;
 pub use journal::{Committed, Journal, JournalOptions, WriteError};

@@ -3,11 +3,14 @@
 //! Only one commit is ever unsynced, so at most the last one can be torn. The first place without
 //! a whole commit is therefore the end of the log, unless a whole commit follows anywhere: then
 //! something that was durable is damaged, and the journal refuses to open.
+//!
+//! A last commit that is whole is written once more before it is synced: if its sync has failed in
+//! the life before, the system may take it for written, and a sync alone would do nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::commit::Commit;
+use crate::commit::{Commit, encode_seal};
 use crate::disk::{At, Disk, DiskError};
 use crate::file_header::FILE_HEADER;
 use crate::files::Files;
@@ -225,6 +228,7 @@ impl Recovery {
         let geometry = self.files.geometry;
         let mut at = geometry.byte_of(start).max(FILE_HEADER);
         let mut after = start;
+        let mut last = None;
         let first = geometry.file_of(start);
         for (place, listed) in self.files.journal.iter().enumerate() {
             if listed.number < first {
@@ -236,11 +240,16 @@ impl Recovery {
                 match scan.at(at).at("read", &file.path)? {
                     Scanned::Commit(commit) => {
                         let end = commit.end;
+                        last = Some((commit.position, commit.bytes.clone()));
                         self.take_in(file, commit, (after, replay_from), reader, replay)?;
                         at = geometry.byte_of(end);
                         after = end;
                     }
-                    Scanned::Seal if place + 1 < self.files.journal.len() => break,
+                    Scanned::Seal if place + 1 < self.files.journal.len() => {
+                        let position = geometry.position(file.number, at);
+                        last = Some((position, encode_seal(position, self.journal_id).into()));
+                        break;
+                    }
                     Scanned::Seal => {
                         let next = file.number + 1;
                         let detail = "it is missing, but the file before it was sealed";
@@ -260,6 +269,9 @@ impl Recovery {
                         let end = geometry.position(file.number, at);
                         self.check_reaches(file, end, replay_from.max(reader.published()))?;
                         cut(&mut scan, file, at, begun)?;
+                        if let Some((position, bytes)) = &last {
+                            self.write_again(*position, bytes)?;
+                        }
                         file.file.sync_data().at("sync", &file.path)?;
                         return Ok(LogEnd {
                             file: file.clone(),
@@ -309,6 +321,19 @@ impl Recovery {
         let held = commit.bytes.len();
         reader.publish(after, commit, held, &touches);
         Ok(())
+    }
+
+    /// Makes sure that what was read at `position` is on the disk and not only in memory.
+    fn write_again(&self, position: Position, bytes: &[u8]) -> Result<(), DiskError> {
+        let number = self.files.geometry.file_of(position);
+        let listed = self.files.journal.iter().find(|file| file.number == number);
+        let Some(listed) = listed else {
+            return Ok(());
+        };
+        let JournalFile { file, path, .. } = listed.open(&*self.disk)?;
+        file.write_at(self.files.geometry.byte_of(position), bytes)
+            .at("write", &path)?;
+        file.sync_data().at("sync", &path)
     }
 
     /// Refuses if a whole commit lies behind byte `at` of a file, or in a later file.

@@ -1,5 +1,8 @@
 //! A disk in memory: deterministic, and as unkind as a real one is allowed to be.
 
+mod inode;
+mod trouble;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,10 +10,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use inode::{Chance, Inode};
+use trouble::Digest;
+pub use trouble::{Operation, Trouble};
+
 use super::{Disk, DiskFile};
 
-const PAGE: u64 = 4096;
-const SECTOR: u64 = 512;
+const EIO: i32 = 5;
 
 /// What an operation chosen by [`SimDisk::fail_at`] does instead of its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ struct World {
     dirs: BTreeSet<PathBuf>,
     operations: u64,
     fault: Option<(u64, Fault)>,
+    troubles: Vec<Trouble>,
+    digest: Digest,
     down: bool,
     epoch: u64,
     capacity: Option<u64>,
@@ -62,113 +70,36 @@ impl NameChange {
     }
 }
 
-#[derive(Default)]
-struct Inode {
-    pages: BTreeMap<u64, Box<[u8]>>,
-    size: u64,
-    durable_size: u64,
-    /// What unsynced sectors held when they were last durable.
-    before: BTreeMap<u64, [u8; SECTOR as usize]>,
-}
-
-impl Inode {
-    fn read(&self, at: u64, buffer: &mut [u8]) {
-        let mut done = 0;
-        while done < buffer.len() {
-            let place = at + done as u64;
-            let inside = (place % PAGE) as usize;
-            let step = (PAGE as usize - inside).min(buffer.len() - done);
-            match self.pages.get(&(place / PAGE)) {
-                Some(page) => {
-                    buffer[done..done + step].copy_from_slice(&page[inside..inside + step]);
-                }
-                None => buffer[done..done + step].fill(0),
-            }
-            done += step;
-        }
-    }
-
-    fn put(&mut self, at: u64, bytes: &[u8]) {
-        let mut done = 0;
-        while done < bytes.len() {
-            let place = at + done as u64;
-            let inside = (place % PAGE) as usize;
-            let step = (PAGE as usize - inside).min(bytes.len() - done);
-            let page = self
-                .pages
-                .entry(place / PAGE)
-                .or_insert_with(|| vec![0; PAGE as usize].into_boxed_slice());
-            page[inside..inside + step].copy_from_slice(&bytes[done..done + step]);
-            done += step;
-        }
-    }
-
-    fn write(&mut self, at: u64, bytes: &[u8]) {
-        let end = at + bytes.len() as u64;
-        for sector in at / SECTOR..end.div_ceil(SECTOR) {
-            if !self.before.contains_key(&sector) {
-                let mut old = [0; SECTOR as usize];
-                self.read(sector * SECTOR, &mut old);
-                self.before.insert(sector, old);
-            }
-        }
-        self.put(at, bytes);
-        self.size = self.size.max(end);
-    }
-
-    fn sync(&mut self) {
-        self.before.clear();
-        self.durable_size = self.size;
-    }
-
-    fn lose_power(&mut self, chance: &mut Option<Chance>) {
-        for (sector, old) in std::mem::take(&mut self.before) {
-            if !chance.as_mut().is_some_and(Chance::coin) {
-                self.put(sector * SECTOR, &old);
-            }
-        }
-        if !chance.as_mut().is_some_and(Chance::coin) {
-            self.size = self.durable_size;
-        }
-        self.durable_size = self.size;
-        let whole = self.size.div_ceil(PAGE);
-        self.pages.split_off(&whole);
-        let inside = (self.size % PAGE) as usize;
-        if let (true, Some(page)) = (inside > 0, self.pages.get_mut(&(self.size / PAGE))) {
-            page[inside..].fill(0);
-        }
-    }
-}
-
-/// SplitMix64: a small stream of numbers that a seed decides.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
-}
-
 impl World {
-    /// Counts an operation. `Ok(true)` means: do it, then fail with [`power_cut`].
-    fn begin(&mut self) -> io::Result<bool> {
+    /// Takes note of an operation, and fails it if something says so.
+    fn meet(&mut self, operation: Operation, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
         if self.down {
             return Err(power_cut());
         }
+        self.digest.add(operation, path, at, bytes);
+        let strikes = |trouble: &mut Trouble| trouble.strikes(operation, path);
+        if self.troubles.iter_mut().any(strikes) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        Ok(())
+    }
+
+    /// As [`World::meet`], for one that counts. `Ok(true)` means: do it, then fail with
+    /// [`power_cut`].
+    fn begin(
+        &mut self,
+        operation: Operation,
+        path: &Path,
+        at: u64,
+        bytes: &[u8],
+    ) -> io::Result<bool> {
+        self.meet(operation, path, at, bytes)?;
         self.operations += 1;
         match self.fault {
             Some((at, fault)) if at == self.operations => {
                 self.fault = None;
                 match fault {
-                    Fault::Eio => Err(io::Error::from_raw_os_error(5)),
+                    Fault::Eio => Err(io::Error::from_raw_os_error(EIO)),
                     Fault::PowerCut => {
                         self.down = true;
                         Ok(true)
@@ -244,7 +175,33 @@ impl SimDisk {
         world.durable_names = names;
         world.down = false;
         world.fault = None;
+        world.troubles.clear();
         world.epoch += 1;
+    }
+
+    /// The process ends and another begins: open files must be opened again, and nothing is lost
+    /// that was written, though it may still be lost when the power goes.
+    pub fn kill(&self) {
+        let mut world = self.world.lock();
+        world.down = false;
+        world.fault = None;
+        world.epoch += 1;
+    }
+
+    /// From now on some operations fail.
+    pub fn trouble(&self, trouble: Trouble) {
+        self.world.lock().troubles.push(trouble);
+    }
+
+    /// No operation fails any more for [`SimDisk::trouble`].
+    pub fn calm(&self) {
+        self.world.lock().troubles.clear();
+    }
+
+    /// A checksum of every operation so far, reads included, with all bytes written: two disks
+    /// that were used in the same way have the same.
+    pub fn digest(&self) -> u64 {
+        self.world.lock().digest.value
     }
 
     /// Operations so far.
@@ -280,6 +237,14 @@ impl SimDisk {
         true
     }
 
+    /// The files there are, in order, with their sizes.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let world = self.world.lock();
+        let sized =
+            |(path, inode): (&PathBuf, &Arc<Mutex<Inode>>)| (path.clone(), inode.lock().size);
+        world.names.iter().map(sized).collect()
+    }
+
     /// The content of a file as a reader would see it now.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let inode = self.world.lock().inode(path).ok()?;
@@ -289,8 +254,9 @@ impl SimDisk {
         Some(bytes)
     }
 
-    fn handle(&self, world: &World, inode: Arc<Mutex<Inode>>) -> Arc<dyn DiskFile> {
+    fn handle(&self, world: &World, path: &Path, inode: Arc<Mutex<Inode>>) -> Arc<dyn DiskFile> {
         Arc::new(SimFile {
+            path: path.to_owned(),
             world: Arc::clone(&self.world),
             inode,
             epoch: world.epoch,
@@ -300,17 +266,15 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let world = self.world.lock();
-        if world.down {
-            return Err(power_cut());
-        }
+        let mut world = self.world.lock();
+        world.meet(Operation::Open, path, 0, &[])?;
         let inode = world.inode(path)?;
-        Ok(self.handle(&world, inode))
+        Ok(self.handle(&world, path, inode))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world.lock();
-        let cut = world.begin()?;
+        let cut = world.begin(Operation::Create, path, 0, &[])?;
         if !world.dirs.contains(&parent(path)) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -321,7 +285,7 @@ impl Disk for SimDisk {
             came: Some((path.to_owned(), Arc::clone(&inode))),
         });
         finish(cut)?;
-        Ok(self.handle(&world, inode))
+        Ok(self.handle(&world, path, inode))
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -336,10 +300,8 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let world = self.world.lock();
-        if world.down {
-            return Err(power_cut());
-        }
+        let mut world = self.world.lock();
+        world.meet(Operation::List, dir, 0, &[])?;
         if !world.dirs.contains(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -351,7 +313,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        let cut = world.begin()?;
+        let cut = world.begin(Operation::Rename, to, 0, &[])?;
         let inode = world.inode(from)?;
         world.change(NameChange {
             dir: parent(to),
@@ -363,7 +325,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        let cut = world.begin()?;
+        let cut = world.begin(Operation::Remove, path, 0, &[])?;
         world.inode(path)?;
         world.change(NameChange {
             dir: parent(path),
@@ -375,7 +337,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        finish(world.begin()?)?;
+        finish(world.begin(Operation::SyncDir, dir, 0, &[])?)?;
         let changes = std::mem::take(&mut world.changes);
         for change in changes {
             if change.dir == dir {
@@ -399,6 +361,8 @@ impl Disk for SimDisk {
 }
 
 struct SimFile {
+    /// The name it was opened by.
+    path: PathBuf,
     world: Arc<Mutex<World>>,
     inode: Arc<Mutex<Inode>>,
     epoch: u64,
@@ -423,7 +387,7 @@ impl DiskFile for SimFile {
     fn allocate(&self, size: u64) -> io::Result<()> {
         let mut world = self.world.lock();
         self.require_power(&world)?;
-        let cut = world.begin()?;
+        let cut = world.begin(Operation::Allocate, &self.path, size, &[])?;
         let now = self.inode.lock().size;
         world.require_room(size.saturating_sub(now))?;
         self.inode.lock().size = now.max(size);
@@ -431,7 +395,9 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.require_power(&self.world.lock())?;
+        let mut world = self.world.lock();
+        self.require_power(&world)?;
+        world.meet(Operation::Read, &self.path, at, &[])?;
         let inode = self.inode.lock();
         if at.saturating_add(buffer.len() as u64) > inode.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -443,7 +409,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.world.lock();
         self.require_power(&world)?;
-        let cut = world.begin()?;
+        let cut = world.begin(Operation::Write, &self.path, at, bytes)?;
         let size = self.inode.lock().size;
         world.require_room((at + bytes.len() as u64).saturating_sub(size))?;
         self.inode.lock().write(at, bytes);
@@ -453,8 +419,16 @@ impl DiskFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut world = self.world.lock();
         self.require_power(&world)?;
-        finish(world.begin()?)?;
-        self.inode.lock().sync();
+        let begun = world.begin(Operation::Sync, &self.path, 0, &[]);
+        let mut inode = self.inode.lock();
+        match begun {
+            Ok(false) => inode.sync(),
+            Ok(true) => return Err(power_cut()),
+            Err(error) => {
+                inode.fail_sync();
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }
