@@ -23,6 +23,11 @@ mod position;
 mod reader;
 mod recovery;
 mod scan;
+#[allow(
+    dead_code,
+    reason = "the index and the promoter that use all of it come next"
+)]
+mod segment;
 mod snapshot;
 mod space;
 mod supply;
@@ -40,6 +45,10 @@ pub use journal_thread::{Completion, JournalThread};
 pub use position::Position;
 pub use reader::{Bounds, LogReader, ReadError, Source, Stored};
 pub use recovery::{RecoverError, ReplayFrom};
+pub use segment::{
+    DiskObjects, Keeper, Kept, NewSegment, PartitionChange, Run, SegmentChange, SegmentError,
+    SegmentInfo, SegmentOptions, SegmentStore,
+};
 pub use snapshot::{SnapshotError, SnapshotStore};
 pub use space::{Space, SpaceGauge};
 pub use walk::Cursor;

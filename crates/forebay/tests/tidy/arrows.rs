@@ -15,8 +15,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("forebay-stream", "forebay-base bytes serde thiserror"),
     (
         "forebay-log",
-        "forebay-base bytes crc32c foldhash hashbrown object_store parking_lot pollster rustix serde \
-         thiserror tokio tracing",
+        "forebay-base async-trait bytes crc32c foldhash futures-util hashbrown object_store \
+         parking_lot pollster rustix serde thiserror tokio tracing",
     ),
     (
         "forebay-broker",
