@@ -4,7 +4,7 @@ use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 
 use crate::delivery::{Attempted, Held, Limits, Outcome, Receipt};
 use crate::event::QueueEvent;
-use crate::run::Span;
+use crate::run::{Span, joined};
 use crate::view::{Away, QueueView};
 
 impl QueueView {
@@ -337,14 +337,6 @@ fn push(list: &mut Vec<Attempted>, span: Span, attempt: u32) {
     }
     let ranges = joined([span]);
     list.extend(ranges.into_iter().map(|range| Attempted { range, attempt }));
-}
-
-fn joined(spans: impl IntoIterator<Item = Span>) -> Vec<OffsetRange> {
-    let mut ranges = Vec::new();
-    for span in spans {
-        span.push_to(&mut ranges);
-    }
-    ranges
 }
 
 /// Offsets as ranges. Those that come in order, as most do, are joined as they come.

@@ -68,6 +68,15 @@ impl Span {
     }
 }
 
+/// Spans in order as ranges, joined where they are neighbours.
+pub(crate) fn joined(spans: impl IntoIterator<Item = Span>) -> Vec<OffsetRange> {
+    let mut ranges = Vec::new();
+    for span in spans {
+        span.push_to(&mut ranges);
+    }
+    ranges
+}
+
 /// A value that may be due at a moment.
 pub(crate) trait Due: Copy + Eq {
     /// When; `None` for never.
@@ -147,11 +156,18 @@ impl<V: Due> RunMap<V> {
 
     /// How many offsets of `span` have a value.
     pub(crate) fn count_in(&self, span: Span) -> u64 {
+        self.within(span).map(Span::len).sum()
+    }
+
+    /// The parts of runs that lie in `span`, lowest first.
+    pub(crate) fn within(&self, span: Span) -> impl Iterator<Item = Span> + '_ {
         self.runs
             .range(span.first..)
-            .take_while(|(_, run)| run.first <= span.last)
-            .map(|(&last, run)| last.min(span.last) - run.first.max(span.first) + 1)
-            .sum()
+            .take_while(move |(_, run)| run.first <= span.last)
+            .map(move |(&last, run)| Span {
+                first: run.first.max(span.first),
+                last: last.min(span.last),
+            })
     }
 
     /// Gives the offsets of `span`, which have no value yet, a value.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use forebay_base::{Offset, SessionId, Timestamp};
+use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::Depth;
-use crate::run::{Due, RunMap, Span};
+use crate::run::{Due, RunMap, Span, joined};
 use crate::saved::Saved;
 
 /// The messages of one partition as work.
@@ -150,6 +150,42 @@ impl QueueView {
             .into_iter()
             .chain(away)
             .fold(self.cursor, Offset::min)
+    }
+
+    /// The messages from `first` on and below `end` that are not settled, whatever else they are,
+    /// in order and joined where they are neighbours. Offsets that no message has yet count as
+    /// messages. The cost follows what is out of line in the range, not its length.
+    pub fn live(&self, first: Offset, end: Offset) -> Vec<OffsetRange> {
+        let Some(last) = end.checked_sub(1).filter(|&last| first <= last) else {
+            return Vec::new();
+        };
+        let whole = Span {
+            first: first.min(Span::LAST),
+            last: last.min(Span::LAST),
+        };
+        let mut live = Vec::new();
+        let mut fresh = whole.first.max(self.cursor);
+        if let Some(odd) = &self.odd {
+            live.extend(odd.returned.within(whole));
+            live.extend(odd.away.within(whole));
+            for touched in odd.touched.within(whole) {
+                if fresh < touched.first {
+                    live.push(Span {
+                        first: fresh,
+                        last: touched.first - 1,
+                    });
+                }
+                fresh = fresh.max(touched.last + 1);
+            }
+        }
+        if fresh <= whole.last {
+            live.push(Span {
+                first: fresh,
+                last: whole.last,
+            });
+        }
+        live.sort_unstable_by_key(|span| span.first);
+        joined(live)
     }
 
     /// The offset after the last durable message.

@@ -29,6 +29,7 @@ enum Message {
 /// The messages of a partition, durable or not, in order of offset.
 struct Model {
     messages: Vec<Message>,
+    start: Offset,
     end: Offset,
 }
 
@@ -37,7 +38,11 @@ impl Model {
         let messages = (0..SPACE + 16)
             .map(|_| Message::Ready { attempts: 0 })
             .collect();
-        Self { messages, end: 0 }
+        Self {
+            messages,
+            start: 0,
+            end: 0,
+        }
     }
 
     fn change(&mut self, range: &OffsetRange, change: impl Fn(Message) -> Message) {
@@ -107,6 +112,7 @@ impl Model {
             QueueEvent::Purged { below, leased } => self.purge(below, leased),
             QueueEvent::Started { at } => {
                 self.purge(at, true);
+                self.start = self.start.max(at);
                 self.end = self.end.max(at);
             }
         }
@@ -160,6 +166,12 @@ impl Model {
         }
     }
 
+    fn live(&self, offsets: std::ops::Range<Offset>) -> Vec<Offset> {
+        offsets
+            .filter(|&offset| self.at(offset) != Message::Settled)
+            .collect()
+    }
+
     fn due(&self, now: Timestamp) -> Vec<Offset> {
         let due = |offset: &Offset| match self.at(*offset) {
             Message::Leased {
@@ -197,6 +209,10 @@ enum Command {
     },
     DeadLetter,
     Restart,
+    Live {
+        first: u64,
+        end: u64,
+    },
     Any(QueueEvent),
 }
 
@@ -228,6 +244,7 @@ fn event() -> impl Strategy<Value = QueueEvent> {
         1 => (0..SPACE / 2, any::<bool>())
             .prop_map(|(below, leased)| QueueEvent::Purged { below, leased }),
         1 => (0..SPACE / 4).prop_map(|at| QueueEvent::Started { at }),
+        1 => (0..SPACE).prop_map(|at| QueueEvent::Started { at }),
     ]
 }
 
@@ -256,6 +273,7 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(lessee, count)| Command::EndSession { lessee, count }),
         1 => Just(Command::DeadLetter),
         1 => Just(Command::Restart),
+        2 => (0..SPACE, 0..SPACE).prop_map(|(first, end)| Command::Live { first, end }),
         2 => event().prop_map(Command::Any),
     ]
 }
@@ -346,6 +364,12 @@ impl World {
                     until: None,
                     count: true,
                 });
+            }
+            Command::Live { first, end } => {
+                let ranges = self.view.live(first, end);
+                assert_eq!(offsets(&ranges), self.model.live(first..end));
+                let apart = |pair: &[OffsetRange]| pair[0].end() < pair[1].first;
+                assert!(ranges.windows(2).all(apart), "{ranges:?} are joined");
             }
             Command::Any(event) => self.apply(event),
         }
@@ -480,6 +504,8 @@ impl World {
             .position(|message| *message != Message::Settled);
         assert_eq!(Some(self.view.low()), open.map(|at| at as u64), "low");
         assert_eq!(self.view.end(), self.model.end, "end");
+        assert_eq!(self.view.start(), self.model.start, "start");
+        assert!(self.view.start() <= self.view.low(), "start is settled");
         for offset in 0..SPACE {
             let wanted = match self.model.at(offset) {
                 Message::Ready { attempts } | Message::Delayed { attempts, .. } => attempts,
@@ -562,6 +588,7 @@ proptest! {
             });
             view.advance(first);
             view.take(count, &Limits::default());
+            view.live(first, first.saturating_add(1 << 34));
             for event in view.expire(moment, usize::MAX) {
                 view.apply(&event);
             }
@@ -577,6 +604,56 @@ proptest! {
             other.advance(u64::MAX);
         }
     }
+}
+
+/// The start of a partition goes up and never back, and what lies below it is gone for good: an
+/// older start, or an event about a message below it, changes nothing.
+#[test]
+fn a_start_never_moves_back() {
+    let mut view = QueueView::new(0);
+    view.advance(10);
+    let range = OffsetRange { first: 0, count: 8 };
+    view.apply(&QueueEvent::Delivered {
+        ranges: vec![range],
+        lessee: SessionId(1),
+        deadline: None,
+    });
+    view.apply(&QueueEvent::Started { at: 6 });
+    assert_eq!((view.start(), view.low()), (6, 6));
+    let depth = view.depth();
+    assert_eq!((depth.ready, depth.leased, depth.delayed), (2, 2, 0));
+    let before = view.clone();
+    view.apply(&QueueEvent::Started { at: 3 });
+    view.apply(&QueueEvent::Released {
+        ranges: vec![OffsetRange { first: 0, count: 6 }],
+        until: None,
+        count: true,
+    });
+    assert_eq!(view, before);
+    let live = OffsetRange { first: 6, count: 4 };
+    assert_eq!(view.live(0, 10), [live]);
+    view.apply(&QueueEvent::Started { at: 20 });
+    assert_eq!((view.start(), view.end(), view.low()), (20, 20, 20));
+    assert_eq!(view.depth(), forebay_queue::Depth::default());
+}
+
+/// What lives in a long range costs what is out of line, not the length: this would not end
+/// otherwise.
+#[test]
+fn the_live_messages_of_a_huge_backlog_are_few_ranges() {
+    let mut view = QueueView::new(0);
+    view.advance(1 << 40);
+    view.apply(&QueueEvent::Settled {
+        ranges: vec![OffsetRange { first: 5, count: 5 }],
+    });
+    let count = |ranges: &[OffsetRange]| ranges.iter().map(|r| u64::from(r.count)).sum::<u64>();
+    let live = view.live(0, 1 << 40);
+    assert_eq!(count(&live), (1 << 40) - 5);
+    assert!(live.len() < 300, "a range counts up to 2^32");
+    assert_eq!(
+        view.live(4, 11),
+        [OffsetRange::one(4), OffsetRange::one(10)]
+    );
 }
 
 /// A queue that idles, or is only backlog, costs next to nothing: ten thousand of them are
