@@ -122,7 +122,7 @@ impl Batch {
     }
 
     /// The bytes of the records, decompressed.
-    fn body(&self, max_decompressed: usize) -> Result<Bytes, BatchError> {
+    pub(crate) fn body(&self, max_decompressed: usize) -> Result<Bytes, BatchError> {
         let body = self.bytes.slice(BATCH_OVERHEAD..);
         match self.header.compression() {
             Compression::None => Ok(body),

@@ -203,11 +203,11 @@ impl BatchBuilder {
 }
 
 /// Writes one header field; `out` has room for a whole header from the start.
-fn set<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) {
+pub(crate) fn set<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) {
     out[at..at + N].copy_from_slice(&field);
 }
 
-fn to_length(bytes: usize) -> Result<i32, BatchError> {
+pub(crate) fn to_length(bytes: usize) -> Result<i32, BatchError> {
     i32::try_from(bytes).map_err(|_| BatchError::TooLarge {
         size: bytes as u64,
         limit: LENGTH_MAX as u64,

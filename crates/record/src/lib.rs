@@ -14,6 +14,7 @@ mod builder;
 mod compression;
 mod error;
 mod header;
+mod keep;
 mod murmur2;
 mod record;
 mod varint;

@@ -138,16 +138,7 @@ impl Iterator for Records {
         let mut rest = self.body.get(self.at..).unwrap_or_default();
         let parsed = self.scan.next(&mut rest)?;
         self.at = self.body.len() - rest.len();
-        Some(parsed.map(|record| Record {
-            offset_delta: record.offset_delta,
-            timestamp: record.timestamp,
-            key: record.key.map(|key| self.body.slice_ref(key)),
-            value: record.value.map(|value| self.body.slice_ref(value)),
-            headers: Headers {
-                section: self.body.slice_ref(record.headers),
-                count: record.header_count,
-            },
-        }))
+        Some(parsed.map(|record| record.shared(&self.body)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -269,6 +260,20 @@ impl Scan {
 }
 
 impl RawRecord<'_> {
+    /// The record with its parts as slices of `body`, in which they were found.
+    pub(crate) fn shared(&self, body: &Bytes) -> Record {
+        Record {
+            offset_delta: self.offset_delta,
+            timestamp: self.timestamp,
+            key: self.key.map(|key| body.slice_ref(key)),
+            value: self.value.map(|value| body.slice_ref(value)),
+            headers: Headers {
+                section: body.slice_ref(self.headers),
+                count: self.header_count,
+            },
+        }
+    }
+
     /// Whether all header names are UTF-8, as the format wants them.
     pub(crate) fn has_readable_headers(&self) -> bool {
         let mut rest = self.headers;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod golden;
+mod keep;
 mod peer;
 mod round_trip;
 mod sample;
