@@ -15,7 +15,7 @@ fn batch(records: &[Plain], codec: Compression, transactional: bool) -> Batch {
     }
     push_all(&mut builder, records);
     let bytes = builder.finish().with_base_offset(500);
-    Batch::from_trusted(bytes).unwrap()
+    Batch::from_trusted(bytes).expect("it was just built")
 }
 
 /// What may not change, whatever goes.
@@ -33,8 +33,11 @@ fn identity(header: &BatchHeader) -> impl PartialEq + std::fmt::Debug {
 }
 
 fn deltas(batch: &Batch) -> Vec<u32> {
-    let records = batch.records(ENOUGH).unwrap();
-    records.map(|record| record.unwrap().offset_delta).collect()
+    batch
+        .records(ENOUGH)
+        .expect("the batch decompresses")
+        .map(|record| record.expect("the record parses").offset_delta)
+        .collect()
 }
 
 fn wanted(mask: u32) -> impl Fn(&Record) -> bool {
