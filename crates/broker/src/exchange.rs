@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored::Stored;
+
 /// How an exchange chooses among its bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExchangeKind {
@@ -16,8 +18,10 @@ pub enum ExchangeKind {
     Topic,
 }
 
-/// An exchange as it was declared.
+/// An exchange as it was declared. Its stored form can grow, as that of
+/// [`TopicConfig`](crate::TopicConfig).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
 pub struct ExchangeConfig {
     /// How it routes.
     pub kind: ExchangeKind,
@@ -29,6 +33,32 @@ pub struct ExchangeConfig {
     pub internal: bool,
     /// What a front end must be able to give back.
     pub labels: BTreeMap<String, String>,
+}
+
+impl From<ExchangeConfig> for Stored {
+    fn from(config: ExchangeConfig) -> Self {
+        Self::default()
+            .with(&config.kind)
+            .with(&config.durable)
+            .with(&config.auto_delete)
+            .with(&config.internal)
+            .with(&config.labels)
+    }
+}
+
+impl TryFrom<Stored> for ExchangeConfig {
+    type Error = postcard::Error;
+
+    fn try_from(stored: Stored) -> Result<Self, postcard::Error> {
+        let mut fields = stored.fields();
+        Ok(Self {
+            kind: fields.next(ExchangeKind::Direct)?,
+            durable: fields.next(true)?,
+            auto_delete: fields.next(false)?,
+            internal: fields.next(false)?,
+            labels: fields.next(BTreeMap::new())?,
+        })
+    }
 }
 
 /// An exchange as the directory shows it.

@@ -29,6 +29,7 @@ mod runner;
 mod session;
 mod shard;
 mod state;
+mod stored;
 mod topic;
 
 pub use command::{
@@ -49,7 +50,7 @@ pub use recovery::check;
 pub use refusal::Refusal;
 pub use runner::Running;
 pub use session::{Session, SessionHandle};
-pub use topic::{DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
+pub use topic::{Compaction, DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
 
 pub use forebay_stream::{
     Committed, GroupDescription, GroupListing, GroupPhase, GroupRefusal, GroupReply,

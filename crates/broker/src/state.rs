@@ -34,7 +34,7 @@ pub(crate) struct ShardState {
 }
 
 /// Snapshots start with this; another number is another format.
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 
 impl ShardState {
     pub(crate) fn new() -> Self {

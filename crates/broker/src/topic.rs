@@ -6,6 +6,8 @@ use std::sync::Arc;
 use forebay_base::{PartitionId, SessionId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 
+use crate::stored::Stored;
+
 /// A topic as the directory shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopicInfo {
@@ -24,7 +26,11 @@ pub struct TopicInfo {
 }
 
 /// The policy of a topic.
+///
+/// Its stored form can grow: a new field goes to the end of [`Stored`]'s list. The types of the
+/// fields that are there cannot change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
 pub struct TopicConfig {
     /// How many partitions it is made with; at least 1. Queues have 1.
     pub partitions: u32,
@@ -40,6 +46,8 @@ pub struct TopicConfig {
     pub dead_letter: Option<DeadLetterTarget>,
     /// How long records are kept.
     pub retention: Retention,
+    /// Whether only the latest record of each key is kept, and how soon the others go.
+    pub compaction: Option<Compaction>,
     /// The largest message accepted, with its key, its headers and what a batch of it alone adds,
     /// bytes. Messages that are compressed together count as one.
     pub max_message_bytes: u32,
@@ -60,11 +68,51 @@ impl Default for TopicConfig {
             max_deliveries: None,
             dead_letter: None,
             retention: Retention::until_settled(),
+            compaction: None,
             max_message_bytes: 16 << 20,
             lifetime: Lifetime::default(),
             exclusive: None,
             labels: BTreeMap::new(),
         }
+    }
+}
+
+impl From<TopicConfig> for Stored {
+    fn from(config: TopicConfig) -> Self {
+        Self::default()
+            .with(&config.partitions)
+            .with(&config.lease_ms)
+            .with(&config.delay_ms)
+            .with(&config.max_deliveries)
+            .with(&config.dead_letter)
+            .with(&config.retention)
+            .with(&config.max_message_bytes)
+            .with(&config.lifetime)
+            .with(&config.exclusive)
+            .with(&config.labels)
+            .with(&config.compaction)
+    }
+}
+
+impl TryFrom<Stored> for TopicConfig {
+    type Error = postcard::Error;
+
+    fn try_from(stored: Stored) -> Result<Self, postcard::Error> {
+        let mut fields = stored.fields();
+        let default = Self::default();
+        Ok(Self {
+            partitions: fields.next(default.partitions)?,
+            lease_ms: fields.next(default.lease_ms)?,
+            delay_ms: fields.next(default.delay_ms)?,
+            max_deliveries: fields.next(default.max_deliveries)?,
+            dead_letter: fields.next(default.dead_letter)?,
+            retention: fields.next(default.retention)?,
+            max_message_bytes: fields.next(default.max_message_bytes)?,
+            lifetime: fields.next(default.lifetime)?,
+            exclusive: fields.next(default.exclusive)?,
+            labels: fields.next(default.labels)?,
+            compaction: fields.next(default.compaction)?,
+        })
     }
 }
 
@@ -77,14 +125,16 @@ pub struct Lifetime {
     pub auto_delete: bool,
 }
 
-/// How long records are kept. A record may go when every bound that is set lets it.
+/// How long records are kept. Each rule works by itself: a record goes by the first that lets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
-    /// Keep a record as long as it is not settled as work.
+    /// A record may go when it is settled as work. Without this, settling has no effect on how
+    /// long a record is kept.
     pub until_settled: bool,
-    /// Drop records older than this, milliseconds; settled or not.
+    /// Records older than this go, settled or not, milliseconds. What is not settled is then gone
+    /// as work too. Exact to the batch: one goes when its latest record is too old.
     pub ms: Option<u64>,
-    /// Drop the oldest records of a partition that holds more than this, bytes.
+    /// The oldest records of a partition that holds more than this go, settled or not, bytes.
     pub bytes: Option<u64>,
 }
 
@@ -109,6 +159,34 @@ impl Retention {
     }
 }
 
+/// Keeping the latest record of each key only, as Kafka's `cleanup.policy=compact`. A record
+/// without a key is never superseded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// A record younger than this stays, superseded or not, milliseconds.
+    pub min_lag_ms: u64,
+    /// A superseded record goes at the latest when it is about so old, milliseconds.
+    pub max_lag_ms: u64,
+    /// How long the last record of a key stays that has no value (the key is deleted), after what
+    /// it supersedes is gone, milliseconds: readers have so long to see it.
+    pub delete_retention_ms: u64,
+    /// The share of a partition, per mille of its bytes, that must be uncleaned before it is
+    /// cleaned again. `max_lag_ms` does not wait for it.
+    pub min_dirty_ratio: u16,
+}
+
+impl Default for Compaction {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            min_lag_ms: 0,
+            max_lag_ms: u64::MAX,
+            delete_retention_ms: 24 * 60 * 60 * 1000,
+            min_dirty_ratio: 500,
+        }
+    }
+}
+
 /// Where dead letters go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeadLetterTarget {
@@ -122,3 +200,6 @@ pub enum DeadLetterTarget {
         routing_key: Option<String>,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The data directory: whose it is, and that only one process uses it.
 //!
-//! `FOREBAY` is a text file of three lines: `forebay data directory`, `version 1`, and
+//! `FOREBAY` is a text file of three lines: `forebay data directory`, `version 2`, and
 //! `journal ` with the journal id as 16 hexadecimal digits. `lock` is empty; whoever uses the
 //! directory holds an exclusive lock (flock) on it.
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::{At, Disk, DiskError, RealDisk};
 
 const TITLE: &str = "forebay data directory";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,19 @@ pub enum DataDirError {
     Unreadable {
         /// The identity file.
         file: PathBuf,
+    },
+    /// An earlier version of the program made it.
+    #[error(
+        "{} has format version {found}, which this program no longer reads (it reads version \
+         {VERSION}): empty its queues with the program that made it, then start this one on a new \
+         directory",
+        dir.display()
+    )]
+    Outdated {
+        /// The directory.
+        dir: PathBuf,
+        /// The version found.
+        found: u32,
     },
     /// A later version of the program made it.
     #[error(
@@ -162,6 +175,12 @@ fn parse(text: &str, dir: &Path, identity: &Path) -> Result<u64, DataDirError> {
         .and_then(|line| line.strip_prefix("version ")?.parse().ok());
     match version {
         Some(VERSION) => {}
+        Some(found) if found < VERSION => {
+            return Err(DataDirError::Outdated {
+                dir: dir.to_owned(),
+                found,
+            });
+        }
         Some(found) => {
             return Err(DataDirError::Version {
                 dir: dir.to_owned(),

@@ -17,7 +17,7 @@ fn a_directory_is_made_once_and_keeps_its_identity() {
     let text = fs::read_to_string(path.join("FOREBAY")).unwrap();
     assert_eq!(
         text,
-        format!("forebay data directory\nversion 1\njournal {id:016x}\n")
+        format!("forebay data directory\nversion 2\njournal {id:016x}\n")
     );
     let other = DataDir::open(&temp.path().join("other")).unwrap();
     assert_ne!(other.journal_id(), id);
@@ -56,18 +56,18 @@ fn a_later_version_and_a_broken_identity_are_refused() {
     let identity = temp.path().join("FOREBAY");
     fs::write(
         &identity,
-        "forebay data directory\nversion 2\nsomething new\n",
+        "forebay data directory\nversion 3\nsomething new\n",
     )
     .unwrap();
     let error = DataDir::open(temp.path()).unwrap_err();
     assert!(
-        matches!(error, DataDirError::Version { found: 2, .. }),
+        matches!(error, DataDirError::Version { found: 3, .. }),
         "{error}"
     );
     for broken in [
         "",
         "another program\n",
-        "forebay data directory\nversion 1\njournal 12\n",
+        "forebay data directory\nversion 2\njournal 12\n",
     ] {
         fs::write(&identity, broken).unwrap();
         let error = DataDir::open(temp.path()).unwrap_err();
@@ -78,6 +78,21 @@ fn a_later_version_and_a_broken_identity_are_refused() {
         DataDir::open(temp.path()),
         Err(DataDirError::Unreadable { .. })
     ));
+}
+
+#[test]
+fn an_earlier_version_is_refused_and_left_as_it_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let identity = temp.path().join("FOREBAY");
+    let text = "forebay data directory\nversion 1\njournal 0123456789abcdef\n";
+    fs::write(&identity, text).unwrap();
+    let error = DataDir::open(temp.path()).unwrap_err();
+    assert!(
+        matches!(error, DataDirError::Outdated { found: 1, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("a new directory"), "{error}");
+    assert_eq!(fs::read_to_string(&identity).unwrap(), text);
 }
 
 #[test]
