@@ -3,6 +3,7 @@
 use forebay_base::{Offset, OffsetRange};
 
 use crate::event::QueueEvent;
+use crate::lanes::Place;
 use crate::run::Span;
 use crate::view::{Away, Odd, QueueView, untally};
 
@@ -74,6 +75,9 @@ impl QueueView {
         if self.odd.as_ref().is_some_and(|odd| odd.is_empty()) {
             self.odd = None;
         }
+        if let Some(lanes) = &mut self.lanes {
+            lanes.refresh();
+        }
     }
 
     fn purge(&mut self, below: Offset, leased: bool) {
@@ -108,7 +112,11 @@ impl QueueView {
             let fresh = Span { first: from, last };
             self.touch(fresh);
             self.ready -= fresh.len_below(self.end);
-            if let Some(away) = away(0) {
+            let away = away(0);
+            if let Some(lanes) = &mut self.lanes {
+                lanes.put(fresh, away.as_ref().map_or(Place::Settled, Place::of));
+            }
+            if let Some(away) = away {
                 self.tally_away(&away, fresh.len());
                 self.odd_mut().away.insert(fresh, away);
             }
@@ -128,7 +136,11 @@ impl QueueView {
         returned.carve(span, |piece, attempts| {
             untally(worn, attempts, piece.len());
             self.ready -= piece.len_below(self.end);
-            match away(attempts) {
+            let away = away(attempts);
+            if let Some(lanes) = &mut self.lanes {
+                lanes.put(piece, away.as_ref().map_or(Place::Settled, Place::of));
+            }
+            match away {
                 Some(to @ Away::Leased { .. }) => {
                     self.leased += piece.len();
                     out.insert(piece, to);
@@ -169,7 +181,18 @@ impl QueueView {
                 Away::Leased { .. } => self.leased -= piece.len(),
                 Away::Delayed { .. } => self.delayed -= piece.len(),
             }
-            put.extend(then(was).map(|then| (piece, then)));
+            let then = then(was);
+            if let Some(lanes) = &mut self.lanes {
+                lanes.put(
+                    piece,
+                    match &then {
+                        None => Place::Settled,
+                        Some(Then::Ready(_)) => Place::Waiting,
+                        Some(Then::Away(away)) => Place::of(away),
+                    },
+                );
+            }
+            put.extend(then.map(|then| (piece, then)));
         });
         for (piece, then) in put {
             match then {

@@ -4,6 +4,7 @@ use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 
 use crate::delivery::{Attempted, Held, Limits, Outcome, Receipt};
 use crate::event::QueueEvent;
+use crate::lanes::Lanes;
 use crate::run::{Span, joined};
 use crate::view::{Away, QueueView};
 
@@ -11,6 +12,9 @@ impl QueueView {
     /// Up to `max` ready messages, lowest offset first, with the attempt that handing them out
     /// would be. `None` if there are none. Messages whose deliveries are used up are passed over;
     /// see [`QueueView::exhausted`].
+    ///
+    /// An ordered view takes from the group whose first message is the lowest as many as it can,
+    /// then from the next one; what it may not hand out holds up the rest of its group.
     pub fn take(&self, max: u32, limits: &Limits) -> Option<Vec<Attempted>> {
         let free = limits
             .max_leased
@@ -20,6 +24,9 @@ impl QueueView {
             return None;
         }
         let most = limits.max_deliveries.unwrap_or(u32::MAX);
+        if let Some(lanes) = &self.lanes {
+            return self.take_in_order(lanes, left, most);
+        }
         let mut taken = Vec::new();
         let mut returned = self
             .odd
@@ -59,6 +66,34 @@ impl QueueView {
                 },
                 attempts + 1,
             );
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    fn take_in_order(&self, lanes: &Lanes, most: u64, deliveries: u32) -> Option<Vec<Attempted>> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut found: Vec<(Offset, u32)> = Vec::new();
+        for head in lanes.open().take_while(|head| *head < self.end) {
+            for offset in lanes.waiting(head).take_while(|offset| *offset < self.end) {
+                let returned = self.odd.as_ref().and_then(|odd| odd.returned.get(offset));
+                let attempts = returned.map_or(0, |(_, attempts)| attempts);
+                if attempts >= deliveries || found.len() == most {
+                    break;
+                }
+                found.push((offset, attempts + 1));
+            }
+            if found.len() == most {
+                break;
+            }
+        }
+        found.sort_unstable();
+        let mut taken = Vec::new();
+        for (offset, attempt) in found {
+            let span = Span {
+                first: offset,
+                last: offset,
+            };
+            push(&mut taken, span, attempt);
         }
         (!taken.is_empty()).then_some(taken)
     }
@@ -144,8 +179,8 @@ impl QueueView {
     /// What becomes of deliveries that a consumer ends: the events to write, and for each receipt
     /// what it was good for.
     ///
-    /// `Ack` settles the messages of receipts that are `Leased` or `Ready`; `Release` and `Extend`
-    /// work on those that are `Leased`; every other receipt has no effect. `DeadLetter` gives no
+    /// `Ack` settles the messages of receipts that are `Leased` or `Ready`; `AckLeased`, `Release`
+    /// and `Extend` work on those that are `Leased`; every other receipt has no effect. `DeadLetter` gives no
     /// event: where the message goes is not the view's to say, so the caller settles it in the
     /// commit that appends it elsewhere.
     pub fn settle(
@@ -177,7 +212,7 @@ impl QueueView {
             return (Vec::new(), answers);
         }
         let events = match outcome {
-            Outcome::Ack => vec![QueueEvent::Settled { ranges }],
+            Outcome::Ack | Outcome::AckLeased => vec![QueueEvent::Settled { ranges }],
             Outcome::Release { delay_ms, count } => {
                 let until = (delay_ms > 0).then(|| now.plus_ms(delay_ms));
                 vec![QueueEvent::Released {

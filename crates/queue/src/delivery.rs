@@ -1,6 +1,6 @@
 //! Deliveries, and the answers about them.
 
-use forebay_base::{Offset, OffsetRange, SessionId};
+use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 
 /// Neighbouring messages with the same delivery count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub struct Receipt {
 pub enum Outcome {
     /// The work is done.
     Ack,
+    /// The work is done, if the lease is still held: a receipt whose lease has ended has no
+    /// effect.
+    AckLeased,
     /// The work is to be tried again.
     Release {
         /// Milliseconds until the message is ready again; 0 for at once.
@@ -76,4 +79,13 @@ pub struct Depth {
     pub leased: u64,
     /// Wait for a moment.
     pub delayed: u64,
+}
+
+/// A delivery that is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Which delivery it is: 1 for the first.
+    pub attempt: u32,
+    /// When it ends by itself, if it does.
+    pub deadline: Option<Timestamp>,
 }

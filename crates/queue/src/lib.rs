@@ -6,16 +6,19 @@
 //!
 //! Memory follows exceptions, not backlog: messages that nobody touched are one number, the
 //! cursor; only what is out of line (leased, delayed, returned) is kept, as runs of neighbours.
+//! A view that keeps groups in order spends eight bytes more on each message that waits, and some
+//! sixty on each group that has one.
 
 mod apply;
 mod decide;
 mod delivery;
 mod event;
+mod lanes;
 mod run;
 mod saved;
 mod view;
 
-pub use delivery::{Attempted, Depth, Held, Limits, Outcome, Receipt};
+pub use delivery::{Attempted, Depth, Held, Lease, Limits, Outcome, Receipt};
 pub use event::QueueEvent;
 pub use saved::BrokenView;
 pub use view::QueueView;

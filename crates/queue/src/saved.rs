@@ -3,6 +3,7 @@
 use forebay_base::Offset;
 use serde::Deserialize;
 
+use crate::lanes::{Lanes, Place};
 use crate::run::{Due, RunMap, Span};
 use crate::view::{Away, Odd, QueueView};
 
@@ -18,6 +19,7 @@ pub(crate) struct Saved {
     end: Offset,
     cursor: Offset,
     odd: Option<Box<Odd>>,
+    lanes: Option<Box<Lanes>>,
 }
 
 impl TryFrom<Saved> for QueueView {
@@ -29,9 +31,11 @@ impl TryFrom<Saved> for QueueView {
             end,
             cursor,
             odd,
+            lanes,
         } = saved;
         let mut view = Self {
             odd,
+            lanes,
             cursor,
             ..Self::new(start)
         };
@@ -58,6 +62,12 @@ impl TryFrom<Saved> for QueueView {
                 .sum();
         }
         view.advance(end);
+        if let (Some(lanes), Some(odd)) = (&mut view.lanes, &view.odd) {
+            for (span, away) in odd.away.iter() {
+                lanes.put(span, Place::of(&away));
+            }
+            lanes.refresh();
+        }
         Ok(view)
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::Depth;
+use crate::delivery::{Depth, Lease};
+use crate::lanes::Lanes;
 use crate::run::{Due, RunMap, Span, joined};
 use crate::saved::Saved;
 
@@ -29,6 +30,8 @@ pub struct QueueView {
     pub(crate) delayed: u64,
     /// What is out of line; nothing in most queues most of the time, and then not allocated.
     pub(crate) odd: Option<Box<Odd>>,
+    /// The groups of an ordered view.
+    pub(crate) lanes: Option<Box<Lanes>>,
 }
 
 /// The messages that are out of line.
@@ -104,6 +107,31 @@ impl QueueView {
             leased: 0,
             delayed: 0,
             odd: None,
+            lanes: None,
+        }
+    }
+
+    /// As [`QueueView::new`], of a partition whose messages belong to groups: a group's messages
+    /// are handed out in order, and none while an earlier one of the group is away, except together
+    /// with it. [`QueueView::append`] must tell it of every message.
+    pub fn ordered(start: Offset) -> Self {
+        Self {
+            lanes: Some(Box::new(Lanes::starting_at(start))),
+            ..Self::new(start)
+        }
+    }
+
+    /// Whether the view keeps groups in order.
+    pub fn is_ordered(&self) -> bool {
+        self.lanes.is_some()
+    }
+
+    /// Messages were appended from `first` on, of these groups, durable or not yet; comes before
+    /// every event about them. A group is known by its number: two groups that share one are one.
+    /// A view that is not ordered does not look at it.
+    pub fn append(&mut self, first: Offset, groups: impl IntoIterator<Item = u64>) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.append(first, groups.into_iter());
         }
     }
 
@@ -206,6 +234,16 @@ impl QueueView {
             Some((_, Away::Leased { attempt, .. })) => attempt,
             Some((_, Away::Delayed { attempts, .. })) => attempts,
             None => odd.returned.get(offset).map_or(0, |(_, attempts)| attempts),
+        }
+    }
+
+    /// The lease a message is out under.
+    pub fn lease(&self, offset: Offset) -> Option<Lease> {
+        match self.odd.as_ref()?.away.get(offset)?.1 {
+            Away::Leased {
+                attempt, deadline, ..
+            } => Some(Lease { attempt, deadline }),
+            Away::Delayed { .. } => None,
         }
     }
 }
