@@ -34,6 +34,7 @@ pub(crate) enum CatalogEvent {
 }
 
 /// What an event changed that somebody outside the catalog has to follow.
+#[derive(Debug)]
 pub(crate) enum CatalogChange {
     TopicPut(Arc<TopicInfo>),
     TopicRemoved(Arc<TopicInfo>),

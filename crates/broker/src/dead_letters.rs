@@ -1,48 +1,51 @@
-//! The worker that fetches dead letters' records for the shard, which has none at hand.
+//! Fetching dead letters' records for the shard, which has none at hand.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 
 use forebay_base::{Offset, OffsetRange};
 use forebay_log::{LogReader, Source};
 use forebay_queue::Attempted;
 use forebay_record::{Batch, BatchBuilder, Record};
 
+use crate::engine::Input;
 use crate::envelope;
-use crate::mailbox::Input;
 use crate::records::{ReadError, RecordsOf};
 use crate::shard::{DeadLetterJob, Undeliverable};
 
-/// Works off jobs until their sender is gone.
-pub(crate) fn work(jobs: Receiver<DeadLetterJob>, reader: &LogReader, shard: &Sender<Input>) {
-    for job in jobs {
-        for message in &job.messages {
-            for offset in message.range.offsets() {
-                let copy = match read(reader, &job, offset) {
-                    Ok(Some(record)) => copy(&job, message.attempt, &record),
-                    Ok(None) => Err(Undeliverable),
-                    Err(error) => {
-                        // It stays aside, and the next start tries again: a disk that fails now
-                        // is no reason to give a message up.
-                        let topic = &job.topic.name;
-                        tracing::error!(%error, %topic, offset, "a dead letter cannot be read");
-                        continue;
-                    }
-                };
-                let input = Input::DeadLetter {
-                    partition: job.partition,
-                    message: Attempted {
-                        range: OffsetRange::one(offset),
-                        attempt: message.attempt,
-                    },
-                    copy,
-                };
-                if shard.send(input).is_err() {
-                    return;
+/// Reads the records of a job's messages and tells the shard of each that can be read. Gives false
+/// when the shard has ended.
+pub(crate) fn fetch(
+    job: &DeadLetterJob,
+    reader: &LogReader,
+    shard: &mut dyn FnMut(Input) -> bool,
+) -> bool {
+    for message in &job.messages {
+        for offset in message.range.offsets() {
+            let copy = match read(reader, job, offset) {
+                Ok(Some(record)) => copy(job, message.attempt, &record),
+                Ok(None) => Err(Undeliverable),
+                Err(error) => {
+                    // It stays aside, and the next start tries again: a disk that fails now is no
+                    // reason to give a message up.
+                    let topic = &job.topic.name;
+                    tracing::error!(%error, %topic, offset, "a dead letter cannot be read");
+                    continue;
                 }
+            };
+            let input = Input::DeadLetter {
+                partition: job.partition,
+                message: Attempted {
+                    range: OffsetRange::one(offset),
+                    attempt: message.attempt,
+                },
+                copy,
+            };
+            if !shard(input) {
+                return false;
             }
         }
     }
+    true
 }
 
 /// The record of a message; `None` if retention has dropped it.

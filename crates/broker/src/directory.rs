@@ -6,6 +6,7 @@ use forebay_base::{PartitionId, TopicId};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
+use crate::catalog::CatalogChange;
 use crate::{ExchangeInfo, TopicInfo};
 
 /// A shared view of the catalog. It shows only what is durable, and a session that got the reply
@@ -69,7 +70,26 @@ impl Directory {
         self.tables.read().exchanges.get(name).cloned()
     }
 
-    pub(crate) fn put_topic(&self, topic: Arc<TopicInfo>) {
+    /// All exchanges, by name.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn exchanges(&self) -> Vec<Arc<ExchangeInfo>> {
+        let mut exchanges: Vec<_> = self.tables.read().exchanges.values().cloned().collect();
+        exchanges.sort_by(|one, other| one.name.cmp(&other.name));
+        exchanges
+    }
+
+    /// Follows a change that is durable.
+    pub(crate) fn follow(&self, change: CatalogChange) {
+        match change {
+            CatalogChange::TopicPut(topic) => self.put_topic(topic),
+            CatalogChange::TopicRemoved(topic) => self.remove_topic(topic.id),
+            CatalogChange::ExchangePut(exchange) => self.put_exchange(exchange),
+            CatalogChange::ExchangeRemoved(name) => self.remove_exchange(&name),
+            CatalogChange::None => {}
+        }
+    }
+
+    fn put_topic(&self, topic: Arc<TopicInfo>) {
         let mut tables = self.tables.write();
         for partition in &topic.partitions {
             tables.by_partition.insert(*partition, topic.id);
@@ -78,7 +98,7 @@ impl Directory {
         tables.by_id.insert(topic.id, topic);
     }
 
-    pub(crate) fn remove_topic(&self, id: TopicId) {
+    fn remove_topic(&self, id: TopicId) {
         let mut tables = self.tables.write();
         let Some(topic) = tables.by_id.remove(&id) else {
             return;
@@ -95,14 +115,14 @@ impl Directory {
         }
     }
 
-    pub(crate) fn put_exchange(&self, exchange: Arc<ExchangeInfo>) {
+    fn put_exchange(&self, exchange: Arc<ExchangeInfo>) {
         self.tables
             .write()
             .exchanges
             .insert(exchange.name.clone(), exchange);
     }
 
-    pub(crate) fn remove_exchange(&self, name: &str) {
+    fn remove_exchange(&self, name: &str) {
         self.tables.write().exchanges.remove(name);
     }
 }

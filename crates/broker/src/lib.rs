@@ -13,6 +13,7 @@ mod command;
 mod dead_letters;
 mod directory;
 mod door;
+mod engine;
 pub mod envelope;
 mod exchange;
 mod frame;
@@ -28,6 +29,9 @@ mod routing;
 mod runner;
 mod session;
 mod shard;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
+mod snapshots;
 mod state;
 mod stored;
 mod topic;

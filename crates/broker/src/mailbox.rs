@@ -5,52 +5,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
-use forebay_base::{Clock, PartitionId, SessionId};
-use forebay_log::{Committed, LogReader, Position, WriteError};
-use forebay_queue::Attempted;
-use forebay_record::Batch;
+use forebay_base::{Clock, SessionId};
+use forebay_log::LogReader;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::shard::{ReplyTo, Undeliverable};
-use crate::{
-    Command, Counters, Deliveries, Directory, Event, Options, Pressure, Refusal, Reply, RequestId,
-};
+use crate::engine::Input;
+use crate::shard::ReplyTo;
+use crate::{Command, Counters, Directory, Event, Options, Pressure, Refusal, Reply, RequestId};
 
 pub(crate) type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
-/// What comes to the shard's thread.
-pub(crate) enum Input {
-    Command {
+/// What comes to the shard's thread: an input, and who waits for what becomes of it.
+pub(crate) enum Letter {
+    Plain(Input),
+    Call {
         to: ReplyTo,
         command: Command,
-        answer: Option<Answer>,
+        answer: Answer,
     },
     OpenSession {
         id: SessionId,
         events: UnboundedSender<Event>,
     },
-    EndSession(SessionId),
-    Cancel(RequestId),
-    /// Nobody is left to take these.
-    Undelivered {
-        session: SessionId,
-        lost: Deliveries,
-    },
-    Written(Result<Committed, WriteError>),
-    DeadLetter {
-        partition: PartitionId,
-        message: Attempted,
-        copy: Result<(Batch, Arc<str>), Undeliverable>,
-    },
-    SnapshotSaved(Result<Position, String>),
-    Stop,
+}
+
+impl From<Input> for Letter {
+    fn from(input: Input) -> Self {
+        Self::Plain(input)
+    }
 }
 
 /// What the shard's thread and the doors share.
 pub(crate) struct Inner {
-    inputs: Sender<Input>,
+    inputs: Sender<Letter>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Directory,
     pub(crate) reader: Arc<LogReader>,
@@ -81,7 +70,7 @@ impl std::fmt::Debug for Inner {
 
 impl Inner {
     pub(crate) fn new(
-        inputs: Sender<Input>,
+        inputs: Sender<Letter>,
         clock: Arc<dyn Clock>,
         reader: Arc<LogReader>,
         options: &Options,
@@ -108,17 +97,17 @@ impl Inner {
     pub(crate) fn open_session(&self) -> (SessionId, UnboundedReceiver<Event>) {
         let id = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
         let (events, receiver) = unbounded_channel();
-        self.put(Input::OpenSession { id, events });
+        self.put(Letter::OpenSession { id, events });
         (id, receiver)
     }
 
     pub(crate) fn end_session(&self, id: SessionId) {
-        self.put(Input::EndSession(id));
+        self.put(Input::SessionEnded(id));
     }
 
     /// Puts an input into the mailbox; a shard that has stopped needs none.
-    fn put(&self, input: Input) -> bool {
-        self.inputs.send(input).is_ok()
+    fn put(&self, letter: impl Into<Letter>) -> bool {
+        self.inputs.send(letter.into()).is_ok()
     }
 
     pub(crate) async fn send(
@@ -129,11 +118,7 @@ impl Inner {
     ) -> Result<(), Refusal> {
         self.admit(&command).await?;
         let to = ReplyTo { session, request };
-        let sent = self.put(Input::Command {
-            to,
-            command,
-            answer: None,
-        });
+        let sent = self.put(Input::Command { to, command });
         sent.then_some(()).ok_or(Refusal::Stopping)
     }
 
@@ -147,10 +132,10 @@ impl Inner {
         let (answer, reply) = oneshot::channel();
         let waits = matches!(command, Command::Receive(_) | Command::Watch { .. });
         let to = ReplyTo { session, request };
-        if !self.put(Input::Command {
+        if !self.put(Letter::Call {
             to,
             command,
-            answer: Some(answer),
+            answer,
         }) {
             return Err(Refusal::Stopping);
         }
@@ -204,7 +189,7 @@ impl Drop for Call<'_> {
             }
             Ok(_) => {}
             Err(_) if self.waits => {
-                self.inner.put(Input::Cancel(self.to.request));
+                self.inner.put(Input::Cancelled(self.to.request));
             }
             Err(_) => {}
         }

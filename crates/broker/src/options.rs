@@ -78,3 +78,28 @@ pub enum OpenError {
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
 }
+
+/// Sizes that a simulation makes small, so that everything happens often. The default is life.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(any(test, feature = "simulation")),
+    expect(unreachable_pub, reason = "only a simulation chooses")
+)]
+pub struct Tuning {
+    /// A snapshot is due when the journal has grown by so much since the last one, bytes.
+    pub snapshot_every_bytes: u64,
+    /// A single commit takes at most so much, unless one batch alone is larger, bytes.
+    pub commit_bytes: usize,
+    /// Less than this left in the last file of a full disk is taken in small sips, bytes.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            snapshot_every_bytes: 64 << 20,
+            commit_bytes: crate::shard::COMMIT_AT_MOST,
+            reserve_bytes: 4 << 20,
+        }
+    }
+}

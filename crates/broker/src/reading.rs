@@ -8,7 +8,7 @@ use forebay_log::{LogReader, Source};
 use forebay_record::{Batch, Record};
 
 use crate::records::{DECOMPRESSED_AT_MOST, RecordsOf, damaged};
-use crate::{Broker, Deliveries, ReadError, Receipt};
+use crate::{Broker, Deliveries, ReadError, Receipt, Run};
 
 /// Remembers where the last read stopped, so that the next one in sequence finds its place at
 /// once. One for each stream of reads; costs nothing to make.
@@ -49,18 +49,7 @@ pub struct Delivered {
 impl Broker {
     /// The readable offsets of a partition.
     pub fn bounds(&self, partition: PartitionId) -> Bounds {
-        self.reader().bounds(partition).map_or(
-            Bounds {
-                start: 0,
-                end: 0,
-                max_timestamp: -1,
-            },
-            |bounds| Bounds {
-                start: bounds.start,
-                end: bounds.end,
-                max_timestamp: bounds.max_timestamp,
-            },
-        )
+        bounds(self.reader(), partition)
     }
 
     /// Reads batches from `from` on: first the one that contains it, at least one even if larger
@@ -76,29 +65,14 @@ impl Broker {
         max_bytes: usize,
         cursor: &mut Cursor,
     ) -> Result<Vec<Stored>, ReadError> {
-        let cached =
-            self.reader()
-                .read(partition, from, max_bytes, &mut cursor.0, Source::CacheOnly);
-        let stored = match cached.map_err(|error| self.explain(partition, error))? {
-            Some(stored) => stored,
-            None => {
-                let found = blocking(self.reader(), cursor, move |reader, cursor| {
-                    reader.read(partition, from, max_bytes, cursor, Source::Disk)
-                });
-                let found = found.await?;
-                found
-                    .map_err(|error| self.explain(partition, error))?
-                    .unwrap_or_default()
-            }
-        };
-        Ok(stored
-            .into_iter()
-            .map(|stored| Stored {
-                base_offset: stored.base_offset,
-                records: stored.records,
-                batch: stored.batch,
-            })
-            .collect())
+        let source = Source::CacheOnly;
+        if let Some(batches) = read(self.reader(), partition, from, max_bytes, cursor, source)? {
+            return Ok(batches);
+        }
+        let found = blocking(self.reader(), cursor, move |reader, cursor| {
+            read(reader, partition, from, max_bytes, cursor, Source::Disk)
+        });
+        Ok(found.await?.unwrap_or_default())
     }
 
     /// Reads the records of deliveries, in their order. A record that is not kept any more is left
@@ -112,54 +86,20 @@ impl Broker {
         cursor: &mut Cursor,
     ) -> Result<Vec<Delivered>, ReadError> {
         let mut delivered = Vec::with_capacity(deliveries.len());
-        let mut runs = deliveries.runs.as_slice();
-        while let Some(first) = runs.first() {
-            let partition = first.partition;
-            let same = runs
-                .iter()
-                .take_while(|run| run.partition == partition)
-                .count();
-            let (here, rest) = runs.split_at(same);
-            let ranges: Vec<OffsetRange> = here.iter().map(|run| run.range).collect();
-            let stored = self.stored(partition, ranges, cursor).await?;
-            let mut records = RecordsOf::new(&stored);
-            for run in here {
-                for offset in run.range.offsets() {
-                    if let Some(record) = records.find(offset)? {
-                        let receipt = Receipt {
-                            partition,
-                            offset,
-                            attempt: run.attempt,
-                        };
-                        delivered.push(Delivered { receipt, record });
-                    }
+        for runs in by_partition(&deliveries.runs) {
+            let found = match stored(self.reader(), runs, cursor, Source::CacheOnly)? {
+                Some(found) => found,
+                None => {
+                    let wanted = runs.to_vec();
+                    let found = blocking(self.reader(), cursor, move |reader, cursor| {
+                        stored(reader, &wanted, cursor, Source::Disk)
+                    });
+                    found.await?.unwrap_or_default()
                 }
-            }
-            runs = rest;
+            };
+            pick(runs, &found, &mut delivered)?;
         }
         Ok(delivered)
-    }
-
-    async fn stored(
-        &self,
-        partition: PartitionId,
-        mut ranges: Vec<OffsetRange>,
-        cursor: &mut Cursor,
-    ) -> Result<Vec<forebay_log::Stored>, ReadError> {
-        ranges.sort_unstable();
-        let cached = self
-            .reader()
-            .read_at(partition, &ranges, &mut cursor.0, Source::CacheOnly);
-        if let Some(stored) = cached.map_err(|error| self.explain(partition, error))? {
-            return Ok(stored);
-        }
-        let found = blocking(self.reader(), cursor, move |reader, cursor| {
-            reader.read_at(partition, &ranges, cursor, Source::Disk)
-        });
-        let found = found
-            .await?
-            .map_err(|error| self.explain(partition, error))?;
-        Ok(found.unwrap_or_default())
     }
 
     /// The first record whose timestamp is at or after `timestamp`, milliseconds since 1970, and
@@ -174,37 +114,124 @@ impl Broker {
     ) -> Result<Option<(Offset, i64)>, ReadError> {
         let mut cursor = Cursor::default();
         let found = blocking(self.reader(), &mut cursor, move |reader, _| {
-            reader.offset_for_time(partition, timestamp)
+            offset_for_time(reader, partition, timestamp)
         });
-        let found = found
-            .await?
-            .map_err(|error| self.explain(partition, error))?;
-        let Some((base, latest)) = found else {
-            return Ok(None);
-        };
-        for stored in self.read(partition, base, 1, &mut cursor).await? {
-            let batch = Batch::from_trusted(stored.batch).map_err(damaged)?;
-            for record in batch.records(DECOMPRESSED_AT_MOST).map_err(damaged)? {
-                let record = record.map_err(damaged)?;
-                if record.timestamp >= timestamp {
-                    let offset = stored.base_offset + u64::from(record.offset_delta);
-                    return Ok(Some((offset, record.timestamp)));
-                }
+        found.await
+    }
+}
+
+pub(crate) fn bounds(reader: &LogReader, partition: PartitionId) -> Bounds {
+    reader.bounds(partition).map_or(
+        Bounds {
+            start: 0,
+            end: 0,
+            max_timestamp: -1,
+        },
+        |bounds| Bounds {
+            start: bounds.start,
+            end: bounds.end,
+            max_timestamp: bounds.max_timestamp,
+        },
+    )
+}
+
+/// [`Broker::read`]; `None` if the source does not suffice.
+pub(crate) fn read(
+    reader: &LogReader,
+    partition: PartitionId,
+    from: Offset,
+    max_bytes: usize,
+    cursor: &mut Cursor,
+    source: Source,
+) -> Result<Option<Vec<Stored>>, ReadError> {
+    let found = reader.read(partition, from, max_bytes, &mut cursor.0, source);
+    let found = found.map_err(|error| explain(reader, partition, error))?;
+    let stored = |stored: forebay_log::Stored| Stored {
+        base_offset: stored.base_offset,
+        records: stored.records,
+        batch: stored.batch,
+    };
+    Ok(found.map(|batches| batches.into_iter().map(stored).collect()))
+}
+
+/// The runs in their order, those of one partition together.
+pub(crate) fn by_partition(runs: &[Run]) -> impl Iterator<Item = &[Run]> {
+    runs.chunk_by(|one, next| one.partition == next.partition)
+}
+
+/// The batches that hold the messages of `runs`, all of one partition; `None` if the source does
+/// not suffice.
+pub(crate) fn stored(
+    reader: &LogReader,
+    runs: &[Run],
+    cursor: &mut Cursor,
+    source: Source,
+) -> Result<Option<Vec<forebay_log::Stored>>, ReadError> {
+    let Some(first) = runs.first() else {
+        return Ok(Some(Vec::new()));
+    };
+    let mut ranges: Vec<OffsetRange> = runs.iter().map(|run| run.range).collect();
+    ranges.sort_unstable();
+    let found = reader.read_at(first.partition, &ranges, &mut cursor.0, source);
+    found.map_err(|error| explain(reader, first.partition, error))
+}
+
+/// Takes the messages of `runs` out of the batches that hold them.
+pub(crate) fn pick(
+    runs: &[Run],
+    stored: &[forebay_log::Stored],
+    delivered: &mut Vec<Delivered>,
+) -> Result<(), ReadError> {
+    let mut records = RecordsOf::new(stored);
+    for run in runs {
+        for offset in run.range.offsets() {
+            if let Some(record) = records.find(offset)? {
+                let receipt = Receipt {
+                    partition: run.partition,
+                    offset,
+                    attempt: run.attempt,
+                };
+                delivered.push(Delivered { receipt, record });
             }
         }
-        Ok(Some((base, latest)))
     }
+    Ok(())
+}
 
-    fn explain(&self, partition: PartitionId, error: forebay_log::ReadError) -> ReadError {
-        match error {
-            forebay_log::ReadError::OutOfRange { start, .. } => ReadError::OutOfRange { start },
-            forebay_log::ReadError::Dropped(_) => ReadError::OutOfRange {
-                start: self.bounds(partition).start,
-            },
-            other => {
-                tracing::error!(error = %other, "cannot read");
-                ReadError::Damaged(other.to_string())
+/// [`Broker::offset_for_time`]; may read the disk.
+pub(crate) fn offset_for_time(
+    reader: &LogReader,
+    partition: PartitionId,
+    timestamp: i64,
+) -> Result<Option<(Offset, i64)>, ReadError> {
+    let found = reader.offset_for_time(partition, timestamp);
+    let Some((base, latest)) = found.map_err(|error| explain(reader, partition, error))? else {
+        return Ok(None);
+    };
+    let mut cursor = Cursor::default();
+    let batches = read(reader, partition, base, 1, &mut cursor, Source::Disk)?;
+    for stored in batches.unwrap_or_default() {
+        let batch = Batch::from_trusted(stored.batch).map_err(damaged)?;
+        for record in batch.records(DECOMPRESSED_AT_MOST).map_err(damaged)? {
+            let record = record.map_err(damaged)?;
+            if record.timestamp >= timestamp {
+                let offset = stored.base_offset + u64::from(record.offset_delta);
+                return Ok(Some((offset, record.timestamp)));
             }
+        }
+    }
+    Ok(Some((base, latest)))
+}
+
+fn explain(reader: &LogReader, partition: PartitionId, error: forebay_log::ReadError) -> ReadError {
+    match error {
+        forebay_log::ReadError::OutOfRange { start, .. } => ReadError::OutOfRange { start },
+        forebay_log::ReadError::Dropped(_) => ReadError::OutOfRange {
+            start: bounds(reader, partition).start,
+        },
+        other => {
+            tracing::error!(error = %other, "cannot read");
+            ReadError::Damaged(other.to_string())
         }
     }
 }
@@ -213,17 +240,17 @@ impl Broker {
 async fn blocking<T: Send + 'static>(
     reader: &Arc<LogReader>,
     cursor: &mut Cursor,
-    read: impl FnOnce(&LogReader, &mut forebay_log::Cursor) -> T + Send + 'static,
+    read: impl FnOnce(&LogReader, &mut Cursor) -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     let reader = reader.clone();
-    let mut log = cursor.0;
+    let mut moved = *cursor;
     let task = tokio::task::spawn_blocking(move || {
-        let result = read(&reader, &mut log);
-        (result, log)
+        let result = read(&reader, &mut moved);
+        (result, moved)
     });
-    let (result, log) = task
+    let (result, moved) = task
         .await
         .map_err(|error| ReadError::Damaged(error.to_string()))?;
-    cursor.0 = log;
-    Ok(result)
+    *cursor = moved;
+    result
 }

@@ -9,6 +9,7 @@ use forebay_log::{
 };
 use forebay_record::Batch;
 
+use crate::engine::Start;
 use crate::frame::{FrameError, StateFrame};
 use crate::state::ShardState;
 use crate::{OpenError, Options};
@@ -27,6 +28,17 @@ pub(crate) struct Recovered {
     pub(crate) snapshot: Position,
     /// How many commits were replayed on top of it.
     pub(crate) commits: u64,
+}
+
+impl Recovered {
+    /// What the shard has to know of it.
+    pub(crate) fn start(&self) -> Start {
+        Start {
+            snapshot: self.snapshot.max(self.journal.oldest()),
+            max_commit_bytes: self.journal.max_commit_bytes(),
+            room: self.journal.room(),
+        }
+    }
 }
 
 /// Recovers from the real disk, and looks for damage first.

@@ -8,7 +8,7 @@ use forebay_queue::QueueView;
 use forebay_record::{BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent};
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::catalog::{Catalog, CatalogChange};
 use crate::frame::{FrameError, StateFrame};
@@ -25,12 +25,23 @@ pub(crate) struct Partition {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ShardState {
     pub(crate) catalog: Catalog,
+    /// Written down by rising id, so that equal states have equal bytes.
+    #[serde(serialize_with = "in_order")]
     pub(crate) partitions: HashMap<PartitionId, Partition, foldhash::fast::FixedState>,
     pub(crate) offsets: GroupOffsets,
     pub(crate) producers: Producers,
     /// The time as far as durable state knows it: a minute behind at most. Idle producers are
     /// measured by it.
     pub(crate) clock: Timestamp,
+}
+
+fn in_order<S: Serializer>(
+    partitions: &HashMap<PartitionId, Partition, foldhash::fast::FixedState>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut sorted: Vec<_> = partitions.iter().collect();
+    sorted.sort_unstable_by_key(|(id, _)| **id);
+    serializer.collect_map(sorted)
 }
 
 /// Snapshots start with this; another number is another format.

@@ -58,6 +58,8 @@ pub struct Committed {
     pub end: Position,
     /// How many bytes it takes.
     pub bytes: u64,
+    /// How many bytes a commit can still take in the current file.
+    pub room: u64,
 }
 
 /// Why a commit was not made durable.
@@ -115,6 +117,7 @@ impl Journal {
                 position: end,
                 end,
                 bytes: 0,
+                room: self.room(),
             });
         }
         let (bytes, limit) = (commit.len_bytes() as u64, max_commit_bytes(self.geometry));
@@ -152,6 +155,7 @@ impl Journal {
             position,
             end,
             bytes,
+            room: self.room(),
         })
     }
 
@@ -201,6 +205,12 @@ impl Journal {
     /// The start of the oldest file that is kept.
     pub fn oldest(&self) -> Position {
         self.geometry.start_of(self.oldest)
+    }
+
+    /// Bytes a commit can still take in the current file.
+    pub fn room(&self) -> u64 {
+        let used = self.at.saturating_add(SEAL_LENGTH);
+        self.geometry.file_size.saturating_sub(used)
     }
 
     /// Bytes the largest commit can take.

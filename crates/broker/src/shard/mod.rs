@@ -30,7 +30,7 @@ pub(crate) use publish::PENDING_AT_MOST;
 use crate::catalog::CatalogChange;
 use crate::frame::StateFrame;
 use crate::state::ShardState;
-use crate::{Command, Event, ExchangeInfo, Publish, Refusal, Reply, RequestId, TopicInfo};
+use crate::{Command, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
 use consume::{Consumers, Waiter};
 use sessions::SessionState;
 use timers::Timers;
@@ -40,7 +40,7 @@ use timers::Timers;
 pub(crate) const COMMIT_BYTES: usize = 1 << 20;
 
 /// A single commit takes at most so much, unless one batch alone is larger, bytes.
-const COMMIT_AT_MOST: usize = 8 << 20;
+pub(crate) const COMMIT_AT_MOST: usize = 8 << 20;
 
 /// Who asked, and under which number. Number 0 asks for no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +60,8 @@ pub(crate) enum Output {
         session: SessionId,
         event: Event,
     },
-    TopicPut(Arc<TopicInfo>),
-    TopicRemoved(Arc<TopicInfo>),
-    ExchangePut(Arc<ExchangeInfo>),
-    ExchangeRemoved(Arc<str>),
+    /// The catalog has durably changed.
+    Catalog(CatalogChange),
     DeadLetter(DeadLetterJob),
     /// So many payload bytes need no longer be counted as pending.
     Released(usize),
@@ -175,18 +173,18 @@ impl Shard {
     /// Tells the directory everything that recovery found and the restart has left.
     fn announce(&mut self) {
         let catalog = &self.state.catalog;
-        self.outputs
-            .extend(catalog.topics().cloned().map(Output::TopicPut));
-        self.outputs
-            .extend(catalog.exchanges().cloned().map(Output::ExchangePut));
+        let topics = catalog.topics().cloned().map(CatalogChange::TopicPut);
+        let exchanges = catalog.exchanges().cloned();
+        let changes = topics.chain(exchanges.map(CatalogChange::ExchangePut));
+        self.outputs.extend(changes.map(Output::Catalog));
     }
 
     /// Fits commits into a journal whose commits may take so many bytes: room is left for what
-    /// gathers beside the largest batch.
-    pub(crate) fn fit(&mut self, commit_bytes: u64) {
+    /// gathers beside the largest batch. No commit that can be split exceeds `at_most` bytes.
+    pub(crate) fn fit(&mut self, commit_bytes: u64, at_most: usize) {
         let limit = usize::try_from(commit_bytes).unwrap_or(usize::MAX);
         self.batch_at_most = limit.saturating_sub(2 * COMMIT_BYTES).max(limit / 2);
-        self.commit_at_most = COMMIT_AT_MOST.min(limit / 4);
+        self.commit_at_most = at_most.min(limit / 4);
     }
 
     /// Decides one command.
@@ -253,6 +251,14 @@ impl Shard {
     /// Whether further commands should wait until the journal has taken the filling commit.
     pub(crate) fn is_full(&self) -> bool {
         !self.filled.is_empty() || self.filling.commit.len_bytes() >= COMMIT_BYTES
+    }
+
+    /// Bytes that wait for the journal.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        let filled = self.filled.iter().chain([&self.filling]);
+        filled
+            .map(|filling| filling.commit.len_bytes() as u64)
+            .sum()
     }
 
     /// Whether the state holds nothing beyond the commit taken last: the moment for a snapshot.
@@ -352,19 +358,13 @@ impl Shard {
         frame.encode_into(&mut self.frame_buffer);
         self.filling.commit.push_state(&self.frame_buffer);
         self.filling.urgent |= urgency == Urgency::Now;
-        let then = match self.state.apply(frame) {
-            CatalogChange::TopicPut(topic) => Output::TopicPut(topic),
-            CatalogChange::TopicRemoved(topic) => Output::TopicRemoved(topic),
-            CatalogChange::ExchangePut(exchange) => Output::ExchangePut(exchange),
-            CatalogChange::ExchangeRemoved(name) => Output::ExchangeRemoved(name),
-            CatalogChange::None => {
-                if let StateFrame::Queue { partition, .. } = frame {
-                    self.note_deadline(*partition);
-                }
-                return;
-            }
-        };
-        self.filling.deferred.outputs.push(then);
+        let change = self.state.apply(frame);
+        if !matches!(change, CatalogChange::None) {
+            let output = Output::Catalog(change);
+            self.filling.deferred.outputs.push(output);
+        } else if let StateFrame::Queue { partition, .. } = frame {
+            self.note_deadline(*partition);
+        }
     }
 
     /// Replies when everything decided so far is durable.

@@ -9,6 +9,7 @@ use forebay_queue::Attempted;
 use super::model::{Message, Model, Mood, later};
 use super::promise::Promise;
 use super::world::World;
+use crate::catalog::CatalogChange;
 use crate::shard::dead_letter::DeadLetterReason;
 use crate::shard::{DeadLetterJob, Output};
 use crate::{
@@ -469,7 +470,7 @@ impl World {
                 }
                 Event::Reply { .. } => panic!("replies are outputs of their own"),
             },
-            Output::TopicPut(topic) => {
+            Output::Catalog(CatalogChange::TopicPut(topic)) => {
                 self.promised.push(Promise {
                     by: format!("the directory shows {topic:?}"),
                     topic: Some(topic.id),
@@ -477,7 +478,7 @@ impl World {
                 });
                 self.directory.insert(topic.id, topic);
             }
-            Output::TopicRemoved(topic) => {
+            Output::Catalog(CatalogChange::TopicRemoved(topic)) => {
                 self.directory.remove(&topic.id);
                 for partition in &topic.partitions {
                     self.reader.remove(*partition);
@@ -488,7 +489,7 @@ impl World {
                 let left = self.owed.checked_sub(bytes);
                 self.owed = left.expect("no more is released than was taken in");
             }
-            Output::ExchangePut(_) | Output::ExchangeRemoved(_) | Output::Pressure(_) => {}
+            Output::Catalog(_) | Output::Pressure(_) => {}
         }
     }
 

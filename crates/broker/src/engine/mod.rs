@@ -1,0 +1,460 @@
+//! What the shard's thread decides, without the thread.
+//!
+//! Inputs go in by [`Engine::arrive`], time and the disk's state by [`Engine::turn`]; what is to be
+//! done comes out by [`Engine::effects`], in order and as plain data. No channel, clock, thread or
+//! file is touched here: the broker's threads and the simulation carry out the same effects, with
+//! the same functions.
+
+mod snapshots;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use forebay_base::{PartitionId, SessionId, Timestamp};
+use forebay_log::{CommitBuilder, Committed, LogReader, Position, Space, WriteError};
+use forebay_queue::Attempted;
+use forebay_record::Batch;
+
+use crate::catalog::CatalogChange;
+use crate::options::Tuning;
+use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
+use crate::state::ShardState;
+use crate::{Command, Counters, Deliveries, Event, Outcome, Receipt, Refusal, Reply, RequestId};
+use snapshots::{Relief, Snapshots};
+
+/// Frames that nothing waits for are written after so long, milliseconds.
+const LAZY_MS: u64 = 500;
+/// Inputs handled before the journal gets what they made, at most.
+pub(crate) const INPUTS_AT_ONCE: usize = 4096;
+/// Whether the disk has space is looked at so often while nothing else happens, milliseconds.
+pub(crate) const LOOK_MS: u64 = 100;
+
+/// What comes to the shard.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Command {
+        to: ReplyTo,
+        command: Command,
+    },
+    SessionOpened(SessionId),
+    SessionEnded(SessionId),
+    Cancelled(RequestId),
+    /// Nobody is left to take these.
+    Undelivered {
+        session: SessionId,
+        lost: Deliveries,
+    },
+    Written(Result<Committed, WriteError>),
+    DeadLetter {
+        partition: PartitionId,
+        message: Attempted,
+        copy: Result<(Batch, Arc<str>), Undeliverable>,
+    },
+    /// The positions of all snapshots there are now.
+    SnapshotSaved(Result<Vec<Position>, String>),
+    Stop,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Reply {
+        to: ReplyTo,
+        result: Result<Reply, Refusal>,
+    },
+    Event {
+        session: SessionId,
+        event: Event,
+    },
+    /// Nobody waits for the reply to this request any more.
+    Forget(RequestId),
+    Catalog(CatalogChange),
+    /// Publishing is held up for this reason, or goes on.
+    Pressure(Option<Arc<str>>),
+    /// So many commands and payload bytes need no longer be counted as waiting.
+    Taken {
+        commands: usize,
+        payload_bytes: usize,
+    },
+    Job(Job),
+}
+
+/// What takes the disk's time and is done beside the shard; each kind in order.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Answered by [`Input::Written`]. There is one at a time.
+    Write(CommitBuilder),
+    DropJournal(Position),
+    /// Answered by [`Input::SnapshotSaved`]. There is one at a time.
+    SaveSnapshot {
+        position: Position,
+        payload: Vec<u8>,
+    },
+    /// Answered by [`Input::DeadLetter`] for each message that can be read.
+    FetchDeadLetters(DeadLetterJob),
+}
+
+/// Where recovery ended, and what the journal can take.
+pub(crate) struct Start {
+    /// Up to where recovery found the snapshots to reach.
+    pub(crate) snapshot: Position,
+    /// The largest commit, bytes.
+    pub(crate) max_commit_bytes: u64,
+    /// What the current file can take, bytes.
+    pub(crate) room: u64,
+}
+
+pub(crate) struct Engine {
+    shard: Shard,
+    reader: Arc<LogReader>,
+    tuning: Tuning,
+    /// Session 0, which stands for calls outside any session, is not among them.
+    sessions: BTreeSet<SessionId>,
+    /// What waits until the shard may take more.
+    held: VecDeque<Input>,
+    /// A commit that found no room.
+    retry: Option<CommitBuilder>,
+    snapshots: Snapshots,
+    relief: Relief,
+    space: Space,
+    /// Bytes a commit can still take in the current journal file.
+    room: u64,
+    max_commit_bytes: u64,
+    lazy_since: Option<Timestamp>,
+    counters: Counters,
+    taken: (usize, usize),
+    stopping: bool,
+    outcome: Option<Result<(), String>>,
+    effects: VecDeque<Effect>,
+}
+
+impl Engine {
+    /// An engine on recovered state; what recovery made is among its effects at once.
+    pub(crate) fn new(
+        state: ShardState,
+        reader: Arc<LogReader>,
+        start: &Start,
+        tuning: Tuning,
+        now: Timestamp,
+    ) -> Self {
+        let mut shard = Shard::new(state, now);
+        shard.fit(start.max_commit_bytes, tuning.commit_bytes);
+        let mut engine = Self {
+            shard,
+            reader,
+            tuning,
+            sessions: BTreeSet::new(),
+            held: VecDeque::new(),
+            retry: None,
+            snapshots: Snapshots::new(start.snapshot),
+            relief: Relief::default(),
+            space: Space::Ok,
+            room: start.room,
+            max_commit_bytes: start.max_commit_bytes,
+            lazy_since: None,
+            counters: Counters::default(),
+            taken: (0, 0),
+            stopping: false,
+            outcome: None,
+            effects: VecDeque::new(),
+        };
+        engine.carry_over();
+        engine
+    }
+
+    /// Handles an input, or keeps it while no more may be taken.
+    pub(crate) fn arrive(&mut self, now: Timestamp, input: Input) {
+        let may_wait = matches!(
+            input,
+            Input::Command { .. }
+                | Input::SessionEnded(_)
+                | Input::Cancelled(_)
+                | Input::Undelivered { .. }
+                | Input::DeadLetter { .. }
+        );
+        if may_wait {
+            self.take_held(now);
+        }
+        if may_wait && (!self.held.is_empty() || !self.may_take()) {
+            self.held.push_back(input);
+        } else {
+            self.handle(now, input);
+        }
+    }
+
+    /// To be called when inputs have arrived, and at [`Engine::next_turn`] at the latest: passes
+    /// time, serves those who wait, gives the journal what all that made.
+    pub(crate) fn turn(&mut self, now: Timestamp, space: Space) {
+        self.take_held(now);
+        self.look_at_space(now, space);
+        let deadline = self.shard.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.shard.tick(now);
+        }
+        self.shard.serve();
+        self.write(now);
+        self.relieve(now);
+        if self.stopping {
+            self.stop();
+        }
+        self.carry_over();
+        self.count_taken();
+    }
+
+    /// When the next turn is due although nothing arrives. The disk's space may change besides.
+    pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
+        let held = (!self.held.is_empty() && self.may_take()).then_some(now);
+        let lazy = self.lazy_since.map(|since| since.plus_ms(LAZY_MS));
+        let look = (self.space == Space::Low).then(|| now.plus_ms(LOOK_MS));
+        let deadline = self.shard.next_deadline();
+        let all = [held, lazy, look, deadline];
+        all.into_iter().flatten().min()
+    }
+
+    /// What is to be done, in order.
+    pub(crate) fn effects(&mut self) -> std::collections::vec_deque::Drain<'_, Effect> {
+        self.effects.drain(..)
+    }
+
+    /// How it ended, once it has: nothing is to be done any more then.
+    pub(crate) fn outcome(&self) -> Option<&Result<(), String>> {
+        self.outcome.as_ref()
+    }
+
+    /// The state, whether durable or not yet.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn state(&self) -> &ShardState {
+        self.shard.state()
+    }
+
+    /// Whether nothing is decided that is not durable.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn is_durable(&self) -> bool {
+        self.shard.is_durable() && self.retry.is_none()
+    }
+
+    /// Counts as of now.
+    pub(crate) fn counters(&self) -> Counters {
+        let tally = self.shard.tally();
+        Counters {
+            topics: self.shard.topic_count() as u64,
+            sessions: self.sessions.len() as u64,
+            records_in: tally.records_in,
+            bytes_in: tally.bytes_in,
+            records_out: tally.records_out,
+            redelivered: tally.redelivered,
+            settled: tally.settled,
+            dead_lettered: tally.dead_lettered,
+            ..self.counters
+        }
+    }
+
+    fn take_held(&mut self, now: Timestamp) {
+        for _ in 0..INPUTS_AT_ONCE {
+            if !self.may_take() {
+                break;
+            }
+            let Some(input) = self.held.pop_front() else {
+                break;
+            };
+            self.handle(now, input);
+        }
+    }
+
+    /// Whether a command may be decided now. What is left of the last journal file is taken in
+    /// small sips: a state that is ahead of a disk without room could not be relieved.
+    fn may_take(&self) -> bool {
+        if self.shard.is_full() {
+            return false;
+        }
+        if self.space == Space::Ok {
+            return true;
+        }
+        let most = self.max_commit_bytes;
+        let left = self.room.saturating_sub(self.shard.pending_bytes());
+        if left >= self.tuning.reserve_bytes.min(most / 4) {
+            return true;
+        }
+        let sip = self.tuning.reserve_bytes / 16;
+        left >= sip.min(most / 32) && self.is_quiet() && self.relief.is_over(self.settled())
+    }
+
+    fn handle(&mut self, now: Timestamp, input: Input) {
+        match input {
+            Input::Command { to, command } => self.command(now, to, command),
+            Input::SessionOpened(id) => {
+                self.sessions.insert(id);
+            }
+            Input::SessionEnded(id) => {
+                self.sessions.remove(&id);
+                self.shard.end_session(now, id);
+            }
+            Input::Cancelled(request) => {
+                self.shard.cancel(request);
+                // A reply that was on its way has gone before.
+                self.carry_over();
+                self.effects.push_back(Effect::Forget(request));
+            }
+            Input::Undelivered { session, lost } => self.give_back(now, session, &lost),
+            Input::Written(result) => self.written(now, result),
+            Input::DeadLetter {
+                partition,
+                message,
+                copy,
+            } => {
+                self.shard
+                    .deliver_dead_letter(now, partition, message, copy);
+            }
+            Input::SnapshotSaved(result) => self.snapshot_saved(result),
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// Gives the shard a command. A session that has ended holds nothing any more, and must not
+    /// begin again.
+    fn command(&mut self, now: Timestamp, to: ReplyTo, command: Command) {
+        if !matches!(command, Command::Publish(_)) {
+            self.taken.0 += 1;
+        }
+        if to.session == SessionId(0) || self.sessions.contains(&to.session) {
+            return self.shard.submit(now, to, command);
+        }
+        if let Command::Publish(publish) = &command {
+            self.taken.1 += publish.payload_bytes();
+        }
+        let result = Err(Refusal::Stopping);
+        self.effects.push_back(Effect::Reply { to, result });
+    }
+
+    /// Whoever asked for these went away before they came: they were not delivered.
+    fn give_back(&mut self, now: Timestamp, session: SessionId, lost: &Deliveries) {
+        let receipts = lost.runs.iter().flat_map(|run| {
+            run.range.offsets().map(|offset| Receipt {
+                partition: run.partition,
+                offset,
+                attempt: run.attempt,
+            })
+        });
+        let command = Command::Settle {
+            receipts: receipts.collect(),
+            outcome: Outcome::Release {
+                delay_ms: 0,
+                count: false,
+            },
+        };
+        let request = RequestId(0);
+        self.shard
+            .submit(now, ReplyTo { session, request }, command);
+    }
+
+    fn written(&mut self, now: Timestamp, result: Result<Committed, WriteError>) {
+        let committed = match result {
+            Ok(committed) => committed,
+            Err(WriteError::NoSpace { commit }) => {
+                self.room = 0;
+                self.retry = Some(commit);
+                return;
+            }
+            Err(error) => {
+                self.outcome.get_or_insert(Err(error.to_string()));
+                return;
+            }
+        };
+        self.counters.commits += 1;
+        self.counters.journal_bytes += committed.bytes;
+        self.room = committed.room;
+        self.shard.committed(now);
+        self.snapshot_taken(committed.end);
+    }
+
+    /// Gives the journal the next commit, if it is free and there is one.
+    fn write(&mut self, now: Timestamp) {
+        if let Some(commit) = self.retry.take() {
+            match self.space {
+                Space::Ok => self.effects.push_back(Effect::Job(Job::Write(commit))),
+                Space::Low => self.retry = Some(commit),
+            }
+            return;
+        }
+        let since = self.lazy_since.map(|since| since.plus_ms(LAZY_MS));
+        let lazy = since.is_some_and(|due| due <= now);
+        match self.shard.take_commit(lazy || self.stopping) {
+            Some(commit) => {
+                self.lazy_since = None;
+                self.take_snapshot(now);
+                // First of all: the disk is the slowest.
+                self.effects.push_front(Effect::Job(Job::Write(commit)));
+            }
+            None if self.shard.is_even() => self.lazy_since = None,
+            None => {
+                self.lazy_since.get_or_insert(now);
+            }
+        }
+    }
+
+    fn look_at_space(&mut self, now: Timestamp, space: Space) {
+        self.space = space;
+        let reason = match space {
+            Space::Ok => None,
+            Space::Low => {
+                Some("the disk is full or has less free space than it should keep".into())
+            }
+        };
+        self.shard.set_storage_full(now, reason);
+    }
+
+    /// Whether nothing is decided that is not durable, and nothing is under way.
+    fn is_quiet(&self) -> bool {
+        self.shard.is_durable() && self.retry.is_none() && !self.snapshots.is_saving()
+    }
+
+    /// Whether the disk is full and nothing more can be taken or done about it.
+    fn is_exhausted(&self) -> bool {
+        self.space == Space::Low && !self.may_take() && self.relief.is_over(self.settled())
+    }
+
+    fn settled(&self) -> u64 {
+        self.shard.tally().settled
+    }
+
+    /// Puts what the shard wants done among the effects.
+    fn carry_over(&mut self) {
+        for output in self.shard.outputs() {
+            self.effects.push_back(match output {
+                Output::Reply { to, result } => Effect::Reply { to, result },
+                Output::Event { session, event } => Effect::Event { session, event },
+                Output::Catalog(change) => Effect::Catalog(change),
+                Output::DeadLetter(job) => Effect::Job(Job::FetchDeadLetters(job)),
+                Output::Pressure(reason) => Effect::Pressure(reason),
+                Output::Released(bytes) => {
+                    self.taken.1 += bytes;
+                    continue;
+                }
+            });
+        }
+    }
+
+    fn count_taken(&mut self) {
+        let (commands, payload_bytes) = std::mem::take(&mut self.taken);
+        if commands + payload_bytes > 0 {
+            self.effects.push_back(Effect::Taken {
+                commands,
+                payload_bytes,
+            });
+        }
+    }
+
+    /// Comes to the outcome, once nothing is under way any more and a last snapshot is saved, so
+    /// that the next start need not replay anything.
+    fn stop(&mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        if self.retry.is_some() && self.space == Space::Low {
+            let reason = "the disk is full: what was not confirmed is not kept";
+            self.outcome = Some(Err(reason.to_owned()));
+        } else if self.is_quiet() && (self.held.is_empty() || self.is_exhausted()) {
+            self.last_snapshot();
+        }
+    }
+}

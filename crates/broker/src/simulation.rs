@@ -1,0 +1,429 @@
+//! A whole shard without threads, channels or clock, for a simulation: the same engine and the same
+//! jobs as in life, each done when the simulation says so.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_log::{Disk, Journal, LogReader, Position, SnapshotStore, Source, Space};
+use forebay_stream::Committed;
+
+pub use crate::options::Tuning;
+pub use forebay_log::JournalOptions;
+
+use crate::catalog::CatalogChange;
+use crate::engine::{Effect, Engine, Input, Job};
+use crate::recovery::recover_from;
+use crate::shard::{DeadLetterJob, ReplyTo};
+use crate::{
+    Bounds, Command, Counters, Cursor, Delivered, Deliveries, Directory, Event, ExchangeInfo,
+    OpenError, Pressure, ReadError, Refusal, Reply, RequestId, Stored, TopicInfo,
+};
+use crate::{dead_letters, reading, snapshots};
+
+/// On what a shard is opened.
+#[derive(Clone)]
+pub struct Setup {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// Where the data lies on it.
+    pub data_dir: PathBuf,
+    /// The journal's own number.
+    pub journal_id: u64,
+    /// How the journal is laid out.
+    pub journal: JournalOptions,
+    /// When things happen.
+    pub tuning: Tuning,
+}
+
+/// Who does jobs beside the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Worker {
+    /// Writes commits and drops journal files. On a full disk it also looks for space.
+    Journal,
+    /// Saves snapshots.
+    Snapshots,
+    /// Reads dead letters.
+    DeadLetters,
+}
+
+/// What the shard said.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// The answer to a command.
+    Reply {
+        /// Who had asked.
+        session: SessionId,
+        /// Which command.
+        request: RequestId,
+        /// The answer.
+        result: Result<Reply, Refusal>,
+    },
+    /// Something for a session.
+    Event {
+        /// For whom.
+        session: SessionId,
+        /// What.
+        event: Event,
+    },
+    /// Publishing is held up, or goes on.
+    Pressure(Pressure),
+}
+
+/// A partition as the shard's state has it, durable or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionView {
+    /// Whose it is.
+    pub topic: TopicId,
+    /// The offset the next record gets.
+    pub next: Offset,
+    /// The first readable offset.
+    pub start: Offset,
+    /// Everything below is settled.
+    pub low: Offset,
+    /// The offset after the last durable message.
+    pub end: Offset,
+    /// Messages ready to be handed out.
+    pub ready: u64,
+    /// Messages in flight.
+    pub leased: u64,
+    /// Messages that wait for their time.
+    pub delayed: u64,
+}
+
+/// Where the journal begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalView {
+    /// The start of its oldest file.
+    pub oldest: Position,
+    /// Where the next commit would start.
+    pub end: Position,
+}
+
+/// From where a life began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The snapshot's position.
+    pub snapshot: Position,
+    /// How many commits were replayed on top of it.
+    pub commits: u64,
+}
+
+/// A shard that does nothing unless it is told to.
+pub struct Simulated {
+    engine: Engine,
+    inbox: VecDeque<Input>,
+    said: Vec<Said>,
+    journal: Journal,
+    reader: Arc<LogReader>,
+    store: SnapshotStore,
+    directory: Directory,
+    journal_jobs: VecDeque<Job>,
+    snapshot_jobs: VecDeque<(Position, Vec<u8>)>,
+    dead_letter_jobs: VecDeque<DeadLetterJob>,
+    recovery: Recovery,
+    now: Timestamp,
+}
+
+impl Simulated {
+    /// Recovers.
+    ///
+    /// # Errors
+    /// What lies on the disk cannot be used, or the disk failed.
+    pub fn open(setup: &Setup, now: Timestamp) -> Result<Self, OpenError> {
+        let place = (setup.data_dir.as_path(), setup.journal_id);
+        let store = SnapshotStore::open(setup.disk.clone(), place.0, place.1)?;
+        let recovered = recover_from(setup.disk.clone(), place, &setup.journal, &store)?;
+        let start = recovered.start();
+        let recovery = Recovery {
+            snapshot: recovered.snapshot,
+            commits: recovered.commits,
+        };
+        let reader = recovered.reader;
+        let engine = Engine::new(recovered.state, reader.clone(), &start, setup.tuning, now);
+        let mut simulated = Self {
+            engine,
+            inbox: VecDeque::new(),
+            said: Vec::new(),
+            journal: recovered.journal,
+            reader,
+            store,
+            directory: Directory::default(),
+            journal_jobs: VecDeque::new(),
+            snapshot_jobs: VecDeque::new(),
+            dead_letter_jobs: VecDeque::new(),
+            recovery,
+            now,
+        };
+        simulated.carry_out();
+        Ok(simulated)
+    }
+
+    /// Opens a session. Its id is above 0 and was not used since the start.
+    pub fn open_session(&mut self, session: SessionId) {
+        self.inbox.push_back(Input::SessionOpened(session));
+    }
+
+    /// Ends a session.
+    pub fn end_session(&mut self, session: SessionId) {
+        self.inbox.push_back(Input::SessionEnded(session));
+    }
+
+    /// Sends a command for a session, or for none: session 0. The request's number is above 0 and
+    /// was not used since the start.
+    pub fn submit(&mut self, session: SessionId, request: RequestId, command: Command) {
+        let to = ReplyTo { session, request };
+        self.inbox.push_back(Input::Command { to, command });
+    }
+
+    /// Whoever waits for a receive or watch gives up.
+    pub fn cancel(&mut self, request: RequestId) {
+        self.inbox.push_back(Input::Cancelled(request));
+    }
+
+    /// Whoever had asked for these was gone when they came.
+    pub fn undelivered(&mut self, session: SessionId, lost: Deliveries) {
+        self.inbox.push_back(Input::Undelivered { session, lost });
+    }
+
+    /// Begins an orderly stop; turns and steps lead on to it.
+    pub fn stop(&mut self) {
+        self.inbox.push_back(Input::Stop);
+    }
+
+    /// One turn of the shard: takes everything that has arrived, decides, gives out jobs.
+    pub fn turn(&mut self, now: Timestamp) {
+        self.now = now;
+        if self.stopped().is_some() {
+            return;
+        }
+        for input in self.inbox.drain(..) {
+            self.engine.arrive(now, input);
+        }
+        self.engine.turn(now, self.journal.space().get());
+        self.carry_out();
+    }
+
+    /// When a turn is due at the latest, although nothing arrives.
+    pub fn next_turn(&self) -> Option<Timestamp> {
+        let ended = self.stopped().is_some();
+        self.engine.next_turn(self.now).filter(|_| !ended)
+    }
+
+    /// What the shard said since the last call.
+    pub fn said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// How it ended, once it has.
+    pub fn stopped(&self) -> Option<&Result<(), String>> {
+        self.engine.outcome()
+    }
+
+    /// The workers that have something to do.
+    pub fn busy(&self) -> Vec<Worker> {
+        let low = self.journal.space().get() == Space::Low;
+        let all = [
+            (Worker::Journal, low || !self.journal_jobs.is_empty()),
+            (Worker::Snapshots, !self.snapshot_jobs.is_empty()),
+            (Worker::DeadLetters, !self.dead_letter_jobs.is_empty()),
+        ];
+        let busy = all.into_iter().filter(|(_, busy)| *busy);
+        busy.map(|(worker, _)| worker).collect()
+    }
+
+    /// Lets a worker do the oldest of its jobs. False if it has none.
+    pub fn step(&mut self, worker: Worker, now: Timestamp) -> bool {
+        self.now = now;
+        match worker {
+            Worker::Journal => return self.step_journal(),
+            Worker::Snapshots => {
+                let Some((position, payload)) = self.snapshot_jobs.pop_front() else {
+                    return false;
+                };
+                let saved = snapshots::save(&self.store, position, &payload);
+                self.inbox.push_back(saved);
+            }
+            Worker::DeadLetters => {
+                let Some(job) = self.dead_letter_jobs.pop_front() else {
+                    return false;
+                };
+                dead_letters::fetch(&job, &self.reader, &mut |input| {
+                    self.inbox.push_back(input);
+                    true
+                });
+            }
+        }
+        true
+    }
+
+    fn step_journal(&mut self) -> bool {
+        let below = match self.journal_jobs.pop_front() {
+            Some(Job::Write(commit)) => {
+                let written = self.journal.write(commit);
+                self.inbox.push_back(Input::Written(written));
+                return true;
+            }
+            Some(Job::DropJournal(below)) => below,
+            _ if self.journal.space().get() == Space::Low => Position(0),
+            _ => return false,
+        };
+        if let Err(error) = self.journal.drop_below(below) {
+            tracing::warn!(%error, "a journal file that is no longer needed was not dropped");
+        }
+        true
+    }
+
+    fn carry_out(&mut self) {
+        for effect in self.engine.effects() {
+            match effect {
+                Effect::Reply { to, result } => self.said.push(Said::Reply {
+                    session: to.session,
+                    request: to.request,
+                    result,
+                }),
+                Effect::Event { session, event } => {
+                    self.said.push(Said::Event { session, event });
+                }
+                Effect::Catalog(change) => {
+                    if let CatalogChange::TopicRemoved(topic) = &change {
+                        for partition in &topic.partitions {
+                            self.reader.remove(*partition);
+                        }
+                    }
+                    self.directory.follow(change);
+                }
+                Effect::Pressure(reason) => {
+                    let pressure = reason.map_or(Pressure::None, Pressure::StorageFull);
+                    self.said.push(Said::Pressure(pressure));
+                }
+                Effect::Forget(_) | Effect::Taken { .. } => {}
+                Effect::Job(job @ (Job::Write(_) | Job::DropJournal(_))) => {
+                    self.journal_jobs.push_back(job);
+                }
+                Effect::Job(Job::SaveSnapshot { position, payload }) => {
+                    self.snapshot_jobs.push_back((position, payload));
+                }
+                Effect::Job(Job::FetchDeadLetters(job)) => self.dead_letter_jobs.push_back(job),
+            }
+        }
+    }
+
+    /// Reads as [`crate::Broker::read`] does.
+    ///
+    /// # Errors
+    /// The offset is not kept any more, or the disk is damaged.
+    pub fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        max_bytes: usize,
+        cursor: &mut Cursor,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let source = Source::Disk;
+        let found = reading::read(&self.reader, partition, from, max_bytes, cursor, source);
+        Ok(found?.unwrap_or_default())
+    }
+
+    /// Reads as [`crate::Broker::records`] does.
+    ///
+    /// # Errors
+    /// The disk is damaged.
+    pub fn records(
+        &self,
+        deliveries: &Deliveries,
+        cursor: &mut Cursor,
+    ) -> Result<Vec<Delivered>, ReadError> {
+        let mut delivered = Vec::with_capacity(deliveries.len());
+        for runs in reading::by_partition(&deliveries.runs) {
+            let stored = reading::stored(&self.reader, runs, cursor, Source::Disk)?;
+            reading::pick(runs, &stored.unwrap_or_default(), &mut delivered)?;
+        }
+        Ok(delivered)
+    }
+
+    /// Looks as [`crate::Broker::offset_for_time`] does.
+    ///
+    /// # Errors
+    /// The disk is damaged.
+    pub fn offset_for_time(
+        &self,
+        partition: PartitionId,
+        timestamp: i64,
+    ) -> Result<Option<(Offset, i64)>, ReadError> {
+        reading::offset_for_time(&self.reader, partition, timestamp)
+    }
+
+    /// The topics there durably are, by id.
+    pub fn topics(&self) -> Vec<Arc<TopicInfo>> {
+        let mut topics = self.directory.topics("", None, usize::MAX);
+        topics.sort_by_key(|topic| topic.id);
+        topics
+    }
+
+    /// The exchanges there durably are, by name.
+    pub fn exchanges(&self) -> Vec<Arc<ExchangeInfo>> {
+        self.directory.exchanges()
+    }
+
+    /// What the shard has of a partition.
+    pub fn partition(&self, partition: PartitionId) -> Option<PartitionView> {
+        let partition = self.engine.state().partitions.get(&partition)?;
+        let depth = partition.queue.depth();
+        Some(PartitionView {
+            topic: partition.topic,
+            next: partition.next,
+            start: partition.queue.start(),
+            low: partition.queue.low(),
+            end: partition.queue.end(),
+            ready: depth.ready,
+            leased: depth.leased,
+            delayed: depth.delayed,
+        })
+    }
+
+    /// The readable offsets of a partition.
+    pub fn bounds(&self, partition: PartitionId) -> Bounds {
+        reading::bounds(&self.reader, partition)
+    }
+
+    /// What a group has committed.
+    pub fn committed(&self, group: &str, partition: PartitionId) -> Option<Committed> {
+        let offsets = &self.engine.state().offsets;
+        offsets.fetch(group, partition).cloned()
+    }
+
+    /// The positions of the snapshots on the disk; none if it cannot be read.
+    pub fn snapshots(&self) -> Vec<Position> {
+        self.store.positions().unwrap_or_default()
+    }
+
+    /// Where the journal begins and ends.
+    pub fn journal(&self) -> JournalView {
+        JournalView {
+            oldest: self.journal.oldest(),
+            end: self.journal.end(),
+        }
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> Counters {
+        self.engine.counters()
+    }
+
+    /// From where this life began.
+    pub fn recovered(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// The whole state, as a snapshot would hold it.
+    pub fn state(&self) -> Vec<u8> {
+        self.engine.state().save()
+    }
+
+    /// Whether nothing is decided that is not durable.
+    pub fn is_durable(&self) -> bool {
+        self.engine.is_durable()
+    }
+}
