@@ -1,21 +1,36 @@
 //! Measures the running program from outside: synced messages per second by number of producers,
-//! beside what the disk can do; memory; recovery after `kill -9`; the draining of a deep backlog.
+//! beside what the disk can do; memory; bytes written for each byte of payload; recovery after
+//! `kill -9`; deep backlogs; replay of what is old.
 //!
 //! Client and program share the machine, so the figures are what one box gives for both together.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::disallowed_methods, reason = "a measurement keeps time")]
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use forebay_tests::Start;
+use forebay_tests::{Forebay, Start};
 use tempfile::TempDir;
 
+use process::Usage;
+use report::Report;
+
+mod amplification;
 mod backlog;
+mod files;
+mod fill;
+mod process;
 mod produce;
 mod producers;
 mod raw_disk;
 mod recovery;
+mod replay;
+mod report;
+mod restart;
+mod tail;
+mod wire;
+mod work;
 
 /// Measures Forebay: cargo run --release -p forebay-bench -- [COMMAND]
 #[derive(Parser)]
@@ -24,6 +39,15 @@ struct CommandLine {
     /// Where the data is laid; a folder of its own is made there and removed afterwards
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// Lay the data here instead and leave it there; what lies there already is used
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// An option of forebay, as its flag without the dashes: --option journal-retain=4GiB
+    #[arg(long = "option", global = true, value_name = "NAME=VALUE")]
+    options: Vec<String>,
+    /// Write all figures to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,12 +62,15 @@ enum Command {
         #[arg(long, default_value_t = 1 << 30)]
         journal_bytes: u64,
     },
-    /// Memory under a deep backlog of 100-byte messages, and how it drains
-    Backlog {
-        /// Messages
-        #[arg(long, default_value_t = 10_000_000)]
-        messages: u64,
-    },
+    /// Bytes written to the disk for each byte of payload
+    Amplification(amplification::Plan),
+    /// Time to the first fetch and receive after kill -9 with much retained in many topics, and memory
+    Restart(restart::Plan),
+    /// Old records read at full speed while others write and read at the tail: what it does to their
+    /// latency, and how far it is from reading the files
+    Replay(replay::Plan),
+    /// Memory under a deep backlog, the first receive after kill -9, and how it drains
+    Backlog(backlog::Plan),
     /// Memory of a program that has just started
     Idle,
 }
@@ -79,9 +106,24 @@ enum Protocol {
 #[tokio::main]
 async fn main() {
     let line = CommandLine::parse();
-    let dir = TempDir::with_prefix_in("forebay-bench-", &line.dir)
-        .expect("a folder for the data can be made");
-    let start = Start::on(dir.path().join("data")).environment("FOREBAY_JOURNAL_FILE", "64MiB");
+    let temporary = match &line.data_dir {
+        Some(_) => None,
+        None => Some(
+            TempDir::with_prefix_in("forebay-bench-", &line.dir)
+                .expect("a folder for the data can be made"),
+        ),
+    };
+    let dir = match (&temporary, line.data_dir) {
+        (Some(dir), _) => dir.path().to_owned(),
+        (None, dir) => dir.expect("the data has a folder"),
+    };
+    let mut start = Start::on(dir.join("data")).environment("FOREBAY_JOURNAL_FILE", "64MiB");
+    for option in &line.options {
+        let (name, value) = option.split_once('=').expect("an option is NAME=VALUE");
+        start = start.argument(format!("--{name}")).argument(value);
+    }
+    let mut report = Report::new(line.json);
+    report.set("options", line.options);
     match line.command {
         Command::Produce(options) => {
             let protocols = options.protocols.iter().map(|name| {
@@ -95,10 +137,13 @@ async fn main() {
                 bytes: options.bytes,
                 time: Duration::from_secs(options.seconds),
             };
-            produce::run(dir.path(), start, &plan).await;
+            produce::run(&dir, start, &plan).await;
         }
         Command::Recovery { journal_bytes } => recovery::run(start, journal_bytes).await,
-        Command::Backlog { messages } => backlog::run(start, messages).await,
+        Command::Amplification(plan) => amplification::run(&dir, start, &plan, &mut report).await,
+        Command::Restart(plan) => restart::run(&dir, start, &plan, &mut report).await,
+        Command::Replay(plan) => replay::run(&dir, start, &plan, &mut report).await,
+        Command::Backlog(plan) => backlog::run(&dir, start, &plan, &mut report).await,
         Command::Idle => {
             let forebay = start.run().await;
             println!(
@@ -106,6 +151,24 @@ async fn main() {
                 forebay.resident_bytes() >> 10,
                 forebay.started_in()
             );
+        }
+    }
+    report.finish();
+}
+
+/// How long nothing may have been written before background work counts as done.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// Waits until the program has written nothing for a while: what it works off behind the scenes is
+/// done.
+async fn settle_down(forebay: &Forebay) {
+    let mut written = Usage::of(forebay).written;
+    let mut since = Instant::now();
+    while since.elapsed() < QUIET {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = Usage::of(forebay).written;
+        if now != written {
+            (written, since) = (now, Instant::now());
         }
     }
 }

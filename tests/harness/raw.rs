@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// A connection whose reads give up after ten seconds.
 pub struct Wire {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
 }
 
 impl Wire {
@@ -18,7 +18,9 @@ impl Wire {
             .await
             .expect("the listener is open");
         stream.set_nodelay(true).expect("a TCP socket");
-        Self { stream }
+        Self {
+            stream: BufReader::new(stream),
+        }
     }
 
     /// Writes all of it; a peer that has closed already is no failure here.
