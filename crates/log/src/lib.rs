@@ -25,6 +25,7 @@ mod recovery;
 mod scan;
 #[allow(
     dead_code,
+    unused_imports,
     reason = "the index and the promoter that use all of it come next"
 )]
 mod segment;

@@ -4,16 +4,28 @@
 //! number of partitions. Everything goes through `object_store`, whose local form is
 //! [`DiskObjects`].
 
+mod block;
+mod cache;
 mod change;
 mod disk_objects;
 mod error;
+mod layout;
 mod options;
+mod reader;
 mod run;
 mod store;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod writer;
 
 pub use change::{Keeper, Kept, NewSegment, PartitionChange, SegmentChange};
 pub use disk_objects::DiskObjects;
 pub use error::SegmentError;
 pub use options::SegmentOptions;
+pub(crate) use reader::SegmentReader;
 pub use run::{Run, SegmentInfo};
+pub(crate) use store::Objects;
 pub use store::SegmentStore;
+pub(crate) use walk::{RunFound, RunPlace, RunWalk};
+pub(crate) use writer::{Origin, SegmentWriter, Written};

@@ -36,6 +36,14 @@ pub enum SegmentError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A batch is too large for a block.
+    #[error("a batch of {bytes} bytes does not fit segment {object}; 4 GiB is the most")]
+    TooLarge {
+        /// Where the segment would be in the store.
+        object: String,
+        /// Bytes of the batch.
+        bytes: u64,
+    },
     /// The segment was written by a later version of the program.
     #[error("segment {object} has version {found}, and this program knows {supported} at most")]
     Version {
