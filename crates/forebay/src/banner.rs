@@ -36,9 +36,14 @@ impl Bound {
 }
 
 /// The whole banner.
-pub(crate) fn banner(data_dir: &Path, bound: &Bound) -> String {
+///
+/// `segments` is where they lie, if that is not the data directory.
+pub(crate) fn banner(data_dir: &Path, segments: Option<&str>, bound: &Bound) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("forebay {version}\ndata    {}\n", data_dir.display());
+    if let Some(place) = segments {
+        text.push_str(&format!("segments {place}\n"));
+    }
     for (name, row) in bound.rows() {
         // Writing to a string cannot fail.
         let _ = match row {
@@ -86,7 +91,7 @@ mod tests {
             kafka: Some(([127, 0, 0, 1], 9092).into()),
             ..Bound::default()
         };
-        let text = banner(Path::new("/data"), &bound);
+        let text = banner(Path::new("/data"), Some("s3://bucket"), &bound);
         let words: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split_whitespace().take(2).collect())
@@ -96,6 +101,7 @@ mod tests {
             [
                 vec!["forebay", env!("CARGO_PKG_VERSION")],
                 vec!["data", "/data"],
+                vec!["segments", "s3://bucket"],
                 vec!["sqs", "http://127.0.0.1:9324"],
                 vec!["amqp", "off"],
                 vec!["kafka", "127.0.0.1:9092"],

@@ -41,6 +41,8 @@ pub(crate) enum Failure {
         at: SocketAddr,
         error: io::Error,
     },
+    #[error("segments cannot be kept at {place}: {reason}")]
+    Segments { place: String, reason: String },
     #[error("cannot start: {0}")]
     Runtime(io::Error),
     #[error("{0}")]

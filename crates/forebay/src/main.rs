@@ -14,6 +14,7 @@ mod banner;
 mod check;
 mod failure;
 mod options;
+mod segments;
 mod serve;
 mod settings;
 mod signal;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::address::ListenAddress;
 use crate::failure::Failure;
+use crate::segments::{Place, S3};
 use crate::settings::Settings;
 
 const ABOUT: &str = "A message broker: SQS, RabbitMQ and Kafka clients on one durable log";
@@ -28,6 +29,17 @@ TOML file given with --config:
     journal-retain = \"4GiB\"
 
 A flag beats the environment, the environment beats the file, the file beats the default.
+
+SEGMENTS
+    What is older than --journal-retain moves from the journal into segments. With
+    --segments s3://BUCKET/PREFIX they lie in Amazon S3, or on a server that speaks like it, and the
+    disk holds the journal only. How to get there is told by the usual variables, or by a table of
+    the file:
+
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY      [s3]
+    AWS_REGION                                    region = \"eu-central-1\"
+    AWS_ENDPOINT_URL_S3                           endpoint = \"https://s3.example.org\"
+    AWS_ALLOW_HTTP=true                           allow-http = true
 
 EXAMPLES
     forebay                                   all listeners on loopback, data in ./forebay-data
@@ -143,6 +155,15 @@ pub(crate) struct Options {
     #[arg(long, env = "FOREBAY_MIN_FREE", help_heading = STORAGE, value_name = "SIZE")]
     pub(crate) min_free: Option<ByteSize>,
 
+    /// Where older data goes: a directory, or a bucket as s3://BUCKET/PREFIX (gs:// and az:// are
+    /// known too); see SEGMENTS below [default: segments in the data directory]
+    #[arg(long, env = "FOREBAY_SEGMENTS", help_heading = STORAGE, value_name = "DIR|URL")]
+    pub(crate) segments: Option<Place>,
+
+    /// How to reach the bucket. Secrets do not belong on a command line.
+    #[arg(skip)]
+    pub(crate) s3: Option<S3>,
+
     /// Partitions of a topic that a Kafka client makes by using it [default: 1]
     #[arg(long, env = "FOREBAY_KAFKA_PARTITIONS", help_heading = KAFKA, value_name = "COUNT")]
     pub(crate) kafka_partitions: Option<u32>,
@@ -168,6 +189,8 @@ impl Options {
             journal_file: self.journal_file.or(weaker.journal_file),
             journal_retain: self.journal_retain.or(weaker.journal_retain),
             min_free: self.min_free.or(weaker.min_free),
+            segments: self.segments.or(weaker.segments),
+            s3: self.s3.or(weaker.s3),
             kafka_partitions: self.kafka_partitions.or(weaker.kafka_partitions),
             kafka_advertise: self.kafka_advertise.or(weaker.kafka_advertise),
         }

@@ -56,6 +56,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::Runtime)?;
     let listeners = Listeners::bind(&settings).await?;
     let data_dir = std::path::absolute(&settings.data_dir).map_err(Failure::Runtime)?;
+    let fresh = !data_dir.join("FOREBAY").exists();
+    let _objects = tokio::select! {
+        objects = settings.segments.reach(&settings.s3, fresh) => objects?,
+        _ = signals.next() => return Ok(()),
+    };
     let options = broker_options(&settings, &data_dir);
     let opening = tokio::task::spawn_blocking(move || Broker::open(options, Arc::new(SystemClock)));
     let opened = tokio::select! {
@@ -68,7 +73,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let bound = listeners.bound;
     let mut front_ends = listeners.serve(&settings, &broker, &stop);
-    say(&banner(&data_dir, &bound));
+    say(&banner(
+        &data_dir,
+        settings.segments.outside().as_deref(),
+        &bound,
+    ));
 
     let ended = tokio::select! {
         signal = signals.next() => {

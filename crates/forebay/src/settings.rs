@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use crate::address::ListenAddress;
 use crate::failure::Failure;
 use crate::options::Options;
+use crate::segments::{Place, S3};
 
 /// What the program runs with.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) journal_file: ByteSize,
     pub(crate) journal_retain: ByteSize,
     pub(crate) min_free: ByteSize,
+    pub(crate) segments: Place,
+    pub(crate) s3: S3,
     pub(crate) kafka_partitions: u32,
     pub(crate) kafka_advertise: Option<(String, u16)>,
 }
@@ -46,6 +49,8 @@ impl Settings {
             journal_file: whole_pages(options.journal_file.unwrap_or(ByteSize::mib(64))),
             journal_retain: options.journal_retain.unwrap_or(ByteSize::gib(1)),
             min_free: options.min_free.unwrap_or(ByteSize::mib(256)),
+            segments: options.segments.unwrap_or_default(),
+            s3: options.s3.unwrap_or_default(),
             kafka_partitions: options.kafka_partitions.unwrap_or(1),
             kafka_advertise: options.kafka_advertise.map(host_and_port).transpose()?,
         };

@@ -8,11 +8,17 @@ use crate::failure::Failure;
 
 /// Starts tracing what `filter` lets through.
 pub(crate) fn start(filter: &str) -> Result<(), Failure> {
+    let given = filter.to_owned();
     let wrong = |reason: String| Failure::LogFilter {
-        given: filter.to_owned(),
+        given: given.clone(),
         reason,
     };
-    let parsed = EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))?;
+    // It tells of each request it tries again; who waits for them tells what comes of it.
+    let filter = match filter.contains("object_store") {
+        true => filter.to_owned(),
+        false => format!("object_store=warn,{filter}"),
+    };
+    let parsed = EnvFilter::try_new(&filter).map_err(|error| wrong(error.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_writer(io::stderr)

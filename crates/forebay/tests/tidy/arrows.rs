@@ -45,8 +45,8 @@ const ARROWS: &[(&str, &str)] = &[
     (
         "forebay",
         "forebay-base forebay-broker forebay-sqs forebay-amqp forebay-kafka forebay-console \
-         bytesize clap mimalloc rustix serde thiserror tokio tokio-util toml tracing \
-         tracing-subscriber",
+         bytesize clap futures-util mimalloc object_store reqwest rustix rustls serde thiserror \
+         tokio tokio-util toml tracing tracing-subscriber url",
     ),
 ];
 
