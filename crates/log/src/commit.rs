@@ -7,8 +7,9 @@
 //!  | FBCM  |u8  |u8  |     | u64      | id u64   | length| count |      | u32 |      | pad |
 //!  +-------+----+----+-----+----------+----------+-------+-------+------+-----+- ~ -+- ~ -+
 //! ```
-//! Kind 0 holds frames; kind 1 (seal) is empty and ends its file. The body is padded with zeros
-//! to a multiple of 8. The checksum is CRC-32C over bytes 0 to 35 and the padded body. Position
+//! Kind 0 holds frames; kind 1 (seal) is empty and ends its file; kind 2 (void) holds zeros and
+//! stands where repair has cut something damaged out. The body is padded with zeros to a multiple
+//! of 8. The checksum is CRC-32C over bytes 0 to 35 and the padded body. Position
 //! and journal id make bytes left over from an earlier use of the file invalid.
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub(crate) const SEAL_LENGTH: u64 = COMMIT_HEADER as u64;
 pub(crate) const MAGIC: [u8; 4] = *b"FBCM";
 const KIND_FRAMES: u8 = 0;
 const KIND_SEAL: u8 = 1;
+const KIND_VOID: u8 = 2;
 const CRC_AT: usize = 36;
 
 /// What one commit adds to one partition; the index is fed with these.
@@ -200,13 +202,25 @@ pub(crate) fn encode_seal(position: Position, journal_id: u64) -> Vec<u8> {
     commit
 }
 
+/// A commit of `length` bytes that holds nothing, to stand where one was cut out. `None` if there
+/// is no such commit: lengths are multiples of 8 from [`COMMIT_HEADER`] on.
+pub(crate) fn encode_void(position: Position, journal_id: u64, length: usize) -> Option<Vec<u8>> {
+    let body = length.checked_sub(COMMIT_HEADER)?;
+    if !body.is_multiple_of(8) || u32::try_from(body).is_err() {
+        return None;
+    }
+    let mut commit = vec![0; length];
+    write_header(&mut commit, KIND_VOID, (position, journal_id), (body, 0));
+    Some(commit)
+}
+
 /// What the first bytes at a place say about a commit there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     /// No commit was begun here.
     Foreign,
-    /// A commit by a later version of the program.
-    Version(u8),
+    /// A commit by a later version of the program, if the checksum says so too.
+    Version { version: u8, length: u64 },
     /// A commit was begun here; it takes so many bytes, if it is whole.
     Commit { length: u64 },
 }
@@ -220,12 +234,11 @@ pub(crate) fn head(bytes: &[u8], position: Position, journal_id: u64) -> Head {
     if !known {
         return Head::Foreign;
     }
-    if bytes[4] != COMMIT_VERSION {
-        return Head::Version(bytes[4]);
-    }
     let body = u64::from(u32_at(bytes, 24)).next_multiple_of(8);
-    Head::Commit {
-        length: COMMIT_HEADER as u64 + body,
+    let length = COMMIT_HEADER as u64 + body;
+    match bytes[4] {
+        COMMIT_VERSION => Head::Commit { length },
+        version => Head::Version { version, length },
     }
 }
 
@@ -257,8 +270,15 @@ impl Commit {
         self.bytes.get(5) == Some(&KIND_SEAL)
     }
 
+    pub(crate) fn is_void(&self) -> bool {
+        self.bytes.get(5) == Some(&KIND_VOID)
+    }
+
     /// Header and frames, without the padding.
     pub(crate) fn unpadded(&self) -> &[u8] {
+        if self.is_void() {
+            return self.bytes.get(..COMMIT_HEADER).unwrap_or(&self.bytes);
+        }
         let end = COMMIT_HEADER.saturating_add(u32_at(&self.bytes, 24) as usize);
         self.bytes.get(..end).unwrap_or(&self.bytes)
     }
@@ -296,6 +316,17 @@ impl Commit {
 pub(crate) struct Frames<'a> {
     bytes: &'a [u8],
     at: usize,
+}
+
+impl<'a> Frames<'a> {
+    /// The frames that the bytes of a commit seem to hold, whatever its checksum says.
+    pub(crate) fn of_damaged(commit: &'a [u8]) -> Self {
+        let end = COMMIT_HEADER.saturating_add(u32_at(commit, 24) as usize);
+        Self {
+            bytes: commit.get(..end).unwrap_or(commit),
+            at: COMMIT_HEADER,
+        }
+    }
 }
 
 impl<'a> Iterator for Frames<'a> {

@@ -9,7 +9,7 @@ use crate::position::Geometry;
 use crate::recovery::{RecoverError, corrupt};
 use crate::supply::{JournalFile, PAGE};
 
-const FILE_SIZE_MAX: u64 = 2 << 30;
+pub(crate) const FILE_SIZE_MAX: u64 = 2 << 30;
 
 /// A journal file that is not open: a deep backlog has more files than a process may open.
 #[derive(Clone, Debug)]
@@ -50,7 +50,13 @@ impl Files {
         if size == 0 || !size.is_multiple_of(PAGE as u64) || size > FILE_SIZE_MAX {
             return Err(RecoverError::FileSize(size));
         }
-        let geometry = Geometry { file_size: size };
+        let mut files = Self::list(disk, dir, Geometry { file_size: size })?;
+        files.check_headers(disk, journal_id)?;
+        Ok(files)
+    }
+
+    /// Lists the files by their names alone.
+    pub(crate) fn list(disk: &dyn Disk, dir: &Path, geometry: Geometry) -> Result<Self, DiskError> {
         let mut files = Self {
             geometry,
             journal: Vec::new(),
@@ -70,7 +76,6 @@ impl Files {
             }
         }
         files.journal.sort_by_key(|file| file.number);
-        files.check_headers(disk, journal_id)?;
         Ok(files)
     }
 

@@ -17,11 +17,13 @@ mod frame;
 mod handles;
 mod index;
 mod index_export;
+mod inspect;
 mod journal;
 mod journal_thread;
 mod position;
 mod reader;
 mod recovery;
+mod repair;
 mod scan;
 #[allow(
     dead_code,
@@ -35,17 +37,19 @@ mod supply;
 mod tail;
 mod walk;
 
-pub use check::{CheckReport, Damage, check, journal_bytes};
+pub use check::{CheckReport, check, journal_bytes};
 pub use commit::CommitBuilder;
 pub use data_dir::{DataDir, DataDirError};
 pub use disk::{Disk, DiskError, DiskFile, Fault, Operation, RealDisk, SimDisk, Trouble};
 pub use frame::{AppendRef, FrameRef};
 pub use index_export::IndexError;
+pub use inspect::{Damage, DamageKind, Held, JournalEnd, Seen, SeenCommit, inspect};
 pub use journal::{Committed, Journal, JournalOptions, WriteError};
 pub use journal_thread::{Completion, JournalThread};
 pub use position::Position;
 pub use reader::{Bounds, LogReader, ReadError, Source, Stored};
 pub use recovery::{RecoverError, ReplayFrom};
+pub use repair::JournalRepair;
 pub use segment::{
     DiskObjects, Keeper, Kept, NewSegment, PartitionChange, Run, SegmentChange, SegmentError,
     SegmentInfo, SegmentOptions, SegmentStore,

@@ -61,17 +61,19 @@ impl<'a> Scan<'a> {
         let start = self.bytes(at, COMMIT_HEADER)?;
         let length = match head(&start, position, self.journal_id) {
             Head::Foreign => return Ok(Scanned::Nothing { begun: None }),
-            Head::Version(version) => return Ok(Scanned::Version(version)),
-            Head::Commit { length } if length > room => {
+            Head::Version { length, .. } | Head::Commit { length } if length > room => {
                 return Ok(Scanned::Nothing { begun: Some(room) });
             }
-            Head::Commit { length } => length,
+            Head::Version { length, .. } | Head::Commit { length } => length,
         };
         let bytes = self.bytes(at, usize::try_from(length).unwrap_or(usize::MAX))?;
         if !is_whole(&bytes) {
             return Ok(Scanned::Nothing {
                 begun: Some(length),
             });
+        }
+        if let Head::Version { version, .. } = head(&start, position, self.journal_id) {
+            return Ok(Scanned::Version(version));
         }
         let commit = Commit::new(position, bytes);
         Ok(if commit.is_seal() {

@@ -8,6 +8,7 @@ mod data_dir;
 mod golden;
 mod reading;
 mod recovery;
+mod repair;
 mod sim_disk;
 mod snapshot;
 mod space;
