@@ -189,6 +189,7 @@ pub(crate) fn refused(refusal: &Refusal, subject: Subject<'_>) -> Fault {
         ),
         Refusal::NoSuchBinding
         | Refusal::NoSuchPartition
+        | Refusal::BeyondEnd { .. }
         | Refusal::Producer(_)
         | Refusal::Group(_) => Fault::new(Code::InternalError, refusal.to_string()),
     }

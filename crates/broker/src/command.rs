@@ -97,6 +97,15 @@ pub enum Command {
         /// Also those in flight.
         leased: bool,
     },
+    /// Let the oldest records of a partition go, settled or not, readable or held by consumers.
+    /// Replies [`Reply::Start`] when that is durable; records that are gone already are no error.
+    TrimPartition {
+        /// Which partition.
+        partition: PartitionId,
+        /// The first offset that stays. Refused with [`Refusal::BeyondEnd`] if it is above the
+        /// high watermark.
+        before: Offset,
+    },
     /// Measure a topic. Replies [`Reply::Stats`].
     Stats {
         /// Which topic.
@@ -394,6 +403,8 @@ pub enum Reply {
     Settled(Vec<Settled>),
     /// A number of messages.
     Count(u64),
+    /// The first readable offset of a partition.
+    Start(Offset),
     /// Measures.
     Stats(TopicStats),
     /// A producer id.

@@ -25,6 +25,7 @@ mod reading;
 mod records;
 mod recovery;
 mod refusal;
+mod retention;
 mod routing;
 mod runner;
 mod session;

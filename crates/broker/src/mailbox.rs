@@ -106,7 +106,7 @@ impl Inner {
     }
 
     /// Puts an input into the mailbox; a shard that has stopped needs none.
-    fn put(&self, letter: impl Into<Letter>) -> bool {
+    pub(crate) fn put(&self, letter: impl Into<Letter>) -> bool {
         self.inputs.send(letter.into()).is_ok()
     }
 

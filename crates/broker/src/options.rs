@@ -25,6 +25,8 @@ pub struct Options {
     pub mailbox_commands: usize,
     /// Payload bytes that may wait to become durable; at least 32 MiB.
     pub pending_bytes: usize,
+    /// How often it is looked whether records have been there long enough, milliseconds.
+    pub retention_every_ms: u64,
 }
 
 impl Options {
@@ -38,6 +40,7 @@ impl Options {
             min_free_bytes: 64 << 20,
             mailbox_commands: 16 << 10,
             pending_bytes: 64 << 20,
+            retention_every_ms: 5_000,
         }
     }
 }

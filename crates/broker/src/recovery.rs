@@ -98,6 +98,9 @@ pub(crate) fn recover_from(
         return Err(error.into());
     }
     reader.retain(|partition| state.partitions.contains_key(&partition));
+    for (id, partition) in &state.partitions {
+        reader.trim(*id, partition.queue.start());
+    }
     let snapshot = snapshot.map_or(Position(0), |(position, _)| position);
     Ok(Recovered {
         state,

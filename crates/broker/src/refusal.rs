@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{ExchangeInfo, TopicInfo};
+use forebay_base::Offset;
 use forebay_stream::{GroupRefusal, ProducerRefusal};
 
 /// Why a command was refused. Nothing has changed when one of these comes back.
@@ -44,6 +45,12 @@ pub enum Refusal {
     /// The partition index or id does not exist.
     #[error("no such partition")]
     NoSuchPartition,
+    /// The offset lies beyond the last durable record of the partition.
+    #[error("the offset is beyond {end}, the end of the partition")]
+    BeyondEnd {
+        /// The offset after the last durable record.
+        end: Offset,
+    },
     /// A message is larger than the topic allows.
     #[error("message of {size} bytes is larger than the limit of {limit}")]
     TooLarge {

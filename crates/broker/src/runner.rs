@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::engine::{Effect, Engine, INPUTS_AT_ONCE, Input, Job, LOOK_MS};
 use crate::mailbox::{Answer, Inner, Letter, is_call};
 use crate::options::Tuning;
+use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
 use crate::{Event, OpenError, Options, Pressure, Refusal, Reply, RequestId};
 use crate::{catalog::CatalogChange, dead_letters, recovery, snapshots};
@@ -59,6 +60,8 @@ struct Runner {
     sessions: HashMap<SessionId, UnboundedSender<Event>>,
     calls: HashMap<RequestId, Answer>,
     workers: Workers,
+    /// Retention ends when this is dropped.
+    _retention: Sender<()>,
     stopped: watch::Sender<Option<Result<(), String>>>,
     _data_dir: DataDir,
 }
@@ -95,6 +98,7 @@ pub(crate) fn open(
         sessions: HashMap::new(),
         calls: HashMap::new(),
         workers: Workers::start(journal, reader, store, &input_sender)?,
+        _retention: keep_retention(&inner, options.retention_every_ms)?,
         stopped: stopped_sender,
         _data_dir: data_dir,
     };
@@ -155,6 +159,23 @@ impl Workers {
             }
         }
     }
+}
+
+/// Starts the thread that looks now and then what retention lets go.
+fn keep_retention(inner: &Arc<Inner>, every_ms: u64) -> std::io::Result<Sender<()>> {
+    let (alive, ended) = channel();
+    let inner = inner.clone();
+    let every = Duration::from_millis(every_ms.max(1));
+    Builder::new().name("retention".into()).spawn(move || {
+        let mut retention = Retention::default();
+        while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            let now = inner.clock.now();
+            for trim in retention.round(now, &inner.directory, &inner.reader) {
+                inner.put(Input::Retain(trim));
+            }
+        }
+    })?;
+    Ok(alive)
 }
 
 /// Starts a thread that does jobs, one after the other, until `work` says that it is over or

@@ -15,6 +15,7 @@ pub use forebay_log::JournalOptions;
 use crate::catalog::CatalogChange;
 use crate::engine::{Effect, Engine, Input, Job};
 use crate::recovery::recover_from;
+use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
 use crate::{
     Bounds, Command, Counters, Cursor, Delivered, Deliveries, Directory, Event, ExchangeInfo,
@@ -122,6 +123,7 @@ pub struct Simulated {
     journal_jobs: VecDeque<Job>,
     snapshot_jobs: VecDeque<(Position, Vec<u8>)>,
     dead_letter_jobs: VecDeque<DeadLetterJob>,
+    retention: Retention,
     recovery: Recovery,
     now: Timestamp,
 }
@@ -153,6 +155,7 @@ impl Simulated {
             journal_jobs: VecDeque::new(),
             snapshot_jobs: VecDeque::new(),
             dead_letter_jobs: VecDeque::new(),
+            retention: Retention::default(),
             recovery,
             now,
         };
@@ -256,6 +259,13 @@ impl Simulated {
             }
         }
         true
+    }
+
+    /// Looks once what retention lets go, and asks the shard for it.
+    pub fn retain(&mut self, now: Timestamp) {
+        self.now = now;
+        let trims = self.retention.round(now, &self.directory, &self.reader);
+        self.inbox.extend(trims.into_iter().map(Input::Retain));
     }
 
     fn step_journal(&mut self) -> bool {

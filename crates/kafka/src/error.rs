@@ -87,6 +87,7 @@ pub(crate) fn code(refusal: &Refusal) -> ResponseError {
         Refusal::TopicExists(_) => ResponseError::TopicAlreadyExists,
         Refusal::TopicLocked => ResponseError::TopicAuthorizationFailed,
         Refusal::TooLarge { .. } => ResponseError::MessageTooLarge,
+        Refusal::BeyondEnd { .. } => ResponseError::OffsetOutOfRange,
         Refusal::StorageFull(_) => ResponseError::KafkaStorageError,
         Refusal::Producer(refusal) => producer_code(refusal),
         Refusal::Group(refusal) => group_code(refusal),

@@ -294,6 +294,7 @@ impl From<Refusal> for Fault {
             | Refusal::ExchangeInternal(_)
             | Refusal::ExchangeReserved(_)
             | Refusal::NoSuchBinding
+            | Refusal::BeyondEnd { .. }
             | Refusal::Producer(_)
             | Refusal::Group(_) => Self::UnsupportedOperation(refusal.to_string().into()),
         }

@@ -17,6 +17,7 @@ use forebay_record::Batch;
 
 use crate::catalog::CatalogChange;
 use crate::options::Tuning;
+use crate::retention::Trim;
 use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
 use crate::state::ShardState;
 use crate::{Command, Counters, Deliveries, Event, Outcome, Receipt, Refusal, Reply, RequestId};
@@ -50,6 +51,8 @@ pub(crate) enum Input {
         message: Attempted,
         copy: Result<(Batch, Arc<str>), Undeliverable>,
     },
+    /// Some records have been there long enough.
+    Retain(Trim),
     /// The positions of all snapshots there are now.
     SnapshotSaved(Result<Vec<Position>, String>),
     Stop,
@@ -171,6 +174,7 @@ impl Engine {
                 | Input::Cancelled(_)
                 | Input::Undelivered { .. }
                 | Input::DeadLetter { .. }
+                | Input::Retain(_)
         );
         if may_wait {
             self.take_held(now);
@@ -305,6 +309,7 @@ impl Engine {
                 self.shard
                     .deliver_dead_letter(now, partition, message, copy);
             }
+            Input::Retain(trim) => self.shard.retain(now, &trim),
             Input::SnapshotSaved(result) => self.snapshot_saved(result),
             Input::Stop => self.stopping = true,
         }
@@ -426,6 +431,10 @@ impl Engine {
                 Output::Catalog(change) => Effect::Catalog(change),
                 Output::DeadLetter(job) => Effect::Job(Job::FetchDeadLetters(job)),
                 Output::Pressure(reason) => Effect::Pressure(reason),
+                Output::Started(partition, at) => {
+                    self.reader.trim(partition, at);
+                    continue;
+                }
                 Output::Released(bytes) => {
                     self.taken.1 += bytes;
                     continue;

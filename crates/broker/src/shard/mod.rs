@@ -9,6 +9,7 @@ mod consume;
 mod dead_letter;
 mod exchanges;
 mod publish;
+mod retention;
 mod sessions;
 mod streams;
 #[cfg(test)]
@@ -63,6 +64,8 @@ pub(crate) enum Output {
     /// The catalog has durably changed.
     Catalog(CatalogChange),
     DeadLetter(DeadLetterJob),
+    /// The partition durably starts at this offset; nothing below it may be read any more.
+    Started(PartitionId, Offset),
     /// So many payload bytes need no longer be counted as pending.
     Released(usize),
     Pressure(Option<Arc<str>>),
@@ -207,6 +210,9 @@ impl Shard {
             Command::Unsubscribe { consumer } => self.unsubscribe(to, consumer),
             Command::Settle { receipts, outcome } => self.settle(to, receipts, outcome),
             Command::Purge { topic, leased } => self.purge(to, topic, leased),
+            Command::TrimPartition { partition, before } => {
+                self.trim_partition(to, partition, before);
+            }
             Command::Stats { topic } => self.stats(to, topic),
             Command::Watch { partitions, until } => self.watch(to, partitions, until),
             Command::AllocateProducer => self.allocate_producer(to),

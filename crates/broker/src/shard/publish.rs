@@ -189,9 +189,14 @@ impl Shard {
         if self.now.ms_since(self.state.clock) >= CLOCK_STEP_MS {
             self.record(Urgency::Lazy, &StateFrame::Clock(self.now));
         }
+        // A batch without times is as old as its arrival.
+        let latest = match header.max_timestamp {
+            none if none < 0 => self.now.0,
+            latest => latest,
+        };
         self.filling
             .commit
-            .push_append(entries, count, header.max_timestamp, batch.bytes());
+            .push_append(entries, count, latest, batch.bytes());
         self.filling.urgent = true;
         self.state.append(entries, header);
         self.tally.records_in += u64::from(count);

@@ -6,5 +6,6 @@ mod crash;
 mod lifetime;
 mod pressure;
 mod replay;
+mod retention;
 mod waiting;
 mod world;

@@ -112,10 +112,15 @@ pub(crate) fn publish(topic: &TopicInfo, bodies: &[&[u8]], when_full: WhenFull) 
 }
 
 pub(crate) fn batch(bodies: &[&[u8]]) -> Batch {
-    let mut batch = BatchBuilder::new(1_000);
+    batch_of(1_000, bodies)
+}
+
+/// A batch whose records have this time.
+pub(crate) fn batch_of(time: i64, bodies: &[&[u8]]) -> Batch {
+    let mut batch = BatchBuilder::new(time);
     for body in bodies {
         let headers = std::iter::empty();
-        batch.push(1_000, None, Some(body), headers).unwrap();
+        batch.push(time, None, Some(body), headers).unwrap();
     }
     batch.finish()
 }

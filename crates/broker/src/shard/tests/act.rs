@@ -74,6 +74,16 @@ impl World {
                 session,
                 leased,
             } => self.purge(*topic, *session, *leased),
+            Op::Trim {
+                session,
+                partition,
+                before,
+            } => self.trim(*session, *partition, u64::from(*before)),
+            Op::Retain {
+                partition,
+                up_to,
+                settled,
+            } => self.retain(*partition, up_to, *settled),
             Op::Watch {
                 session,
                 partitions,

@@ -11,6 +11,7 @@ use super::model::Mood;
 use super::op::{Body, End, Hold, Op, Sequence, To};
 use super::promise::Promise;
 use super::world::{Standing, World};
+use crate::retention::{Trim, UpTo};
 use crate::shard::publish::largest_message;
 use crate::shard::{ReplyTo, Undeliverable};
 use crate::{
@@ -296,6 +297,57 @@ impl World {
         });
         let promise = Promise::of_messages(String::new(), &self.model, settled);
         self.expect(session, &Ok(Reply::Count(ready)), promise, command);
+    }
+
+    pub(super) fn trim(&mut self, session: u8, partition: u8, before: Offset) {
+        let id = self.some_partition(partition);
+        let command = Command::TrimPartition {
+            partition: id,
+            before,
+        };
+        let Some(lane) = self.model.lanes.get(&id) else {
+            return self.expect_of_catalog(session, &Err(Refusal::NoSuchPartition), command);
+        };
+        if let Err(refusal) = self.usable(session, lane.topic) {
+            return self.expect_of_catalog(session, &Err(refusal), command);
+        }
+        let end = lane.end;
+        if before > end {
+            let refusal = Err(Refusal::BeyondEnd { end });
+            return self.expect(session, &refusal, Promise::default(), command);
+        }
+        self.model.start(id, before);
+        let start = self.model.lanes[&id].start;
+        let gone = (0..start).map(|offset| (id, offset));
+        let promise = Promise::of_messages(String::new(), &self.model, gone);
+        self.expect(session, &Ok(Reply::Start(start)), promise, command);
+    }
+
+    pub(super) fn retain(&mut self, partition: u8, up_to: &[u8], settled: bool) {
+        let id = self.some_partition(partition);
+        let places: Vec<Offset> = up_to.iter().map(|at| u64::from(*at)).collect();
+        if let Some(lane) = self.model.lanes.get(&id) {
+            let mut messages = lane.messages.iter();
+            let low = messages.position(|message| message.mood != Mood::Settled);
+            let low = low.map_or(lane.messages.len() as u64, |low| low as u64);
+            let below = match settled {
+                true => places.iter().copied().filter(|at| *at <= low).max(),
+                false => Some(places[0]),
+            };
+            let below = below.unwrap_or(0).min(lane.end);
+            self.model.start(id, below);
+        }
+        let up_to = match settled {
+            true => UpTo::LastSettled(places),
+            false => UpTo::Offset(places[0]),
+        };
+        let trim = Trim {
+            partition: id,
+            up_to,
+        };
+        self.shard.retain(self.now, &trim);
+        self.peek();
+        self.after();
     }
 
     /// Plays the part of whoever fetches dead letters' records.

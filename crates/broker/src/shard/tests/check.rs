@@ -154,7 +154,9 @@ impl World {
                 .until_settled;
             for (offset, message) in lane.messages.iter().enumerate() {
                 let offset = offset as u64;
-                if offset >= start {
+                if offset < lane.start {
+                    assert!(offset < start, "{id}/{offset} can be read but is gone");
+                } else if offset >= start {
                     let found = self.read(*id, offset);
                     assert_eq!(found, Some(message.id), "{id}/{offset}");
                 } else {
@@ -194,6 +196,7 @@ fn check_lane(id: PartitionId, lane: &mut Lane, partition: &Partition, most: u32
         "the next offset of {id}"
     );
     assert_eq!(queue.end(), lane.end, "the durable end of {id}");
+    assert_eq!(queue.start(), lane.start, "the start of {id}");
     let taken = queue.take(u32::MAX, &Limits::default()).unwrap_or_default();
     let ready: BTreeMap<_, _> = taken
         .iter()

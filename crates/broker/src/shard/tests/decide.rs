@@ -459,6 +459,7 @@ impl World {
                     self.promised.extend(self.on_the_way.remove(&key));
                     let subscribing = self.asked.values().any(|asked| {
                         asked.session == session
+                            && matches!(&asked.expect, Expect::Is(text, _) if text == "Ok(Done)")
                             && asked.what.starts_with("Subscribe")
                             && asked.what.contains(&format!("{consumer:?}"))
                     });
@@ -485,6 +486,7 @@ impl World {
                 }
             }
             Output::DeadLetter(job) => self.take_job(job),
+            Output::Started(partition, at) => self.reader.trim(partition, at),
             Output::Released(bytes) => {
                 let left = self.owed.checked_sub(bytes);
                 self.owed = left.expect("no more is released than was taken in");

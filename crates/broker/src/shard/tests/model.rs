@@ -68,6 +68,8 @@ pub(super) struct Lane {
     pub(super) messages: Vec<Message>,
     /// So many of them are durable.
     pub(super) end: Offset,
+    /// The first that is not gone.
+    pub(super) start: Offset,
 }
 
 impl Lane {
@@ -155,6 +157,7 @@ impl Model {
                 topic: topic.id,
                 messages: Vec::new(),
                 end: 0,
+                start: 0,
             };
             self.lanes.insert(*id, lane);
         }
@@ -386,6 +389,20 @@ impl Model {
                     Mood::Leased { .. } if !leased => {}
                     _ => message.turn(Mood::Settled),
                 }
+            }
+        }
+    }
+
+    /// The messages below `at` are gone.
+    pub(super) fn start(&mut self, partition: PartitionId, at: Offset) {
+        let lane = self
+            .lanes
+            .get_mut(&partition)
+            .expect("the partition exists");
+        lane.start = lane.start.max(at);
+        for message in lane.messages.iter_mut().take(at as usize) {
+            if message.mood != Mood::Settled {
+                message.turn(Mood::Settled);
             }
         }
     }

@@ -144,6 +144,18 @@ pub(super) enum Op {
         session: u8,
         leased: bool,
     },
+    Trim {
+        session: u8,
+        partition: u8,
+        before: u8,
+    },
+    /// Retention asks for it: up to an offset, or up to the last of some below which all is
+    /// settled.
+    Retain {
+        partition: u8,
+        up_to: Vec<u8>,
+        settled: bool,
+    },
     Watch {
         session: u8,
         partitions: Vec<(u8, u8)>,
@@ -403,6 +415,11 @@ fn work_op() -> BoxedStrategy<Op> {
 
 fn stream_op() -> BoxedStrategy<Op> {
     prop_oneof![
+        1 => (session(), any::<u8>(), 0..20u8)
+            .prop_map(|(session, partition, before)| Op::Trim { session, partition, before }),
+        1 => (any::<u8>(), prop::collection::vec(0..30u8, 1..4), any::<bool>()).prop_map(
+            |(partition, up_to, settled)| Op::Retain { partition, up_to, settled }
+        ),
         2 => (session(), prop::collection::vec((any::<u8>(), 0..3u8), 1..3), wait()).prop_map(
             |(session, partitions, wait_ms)| Op::Watch { session, partitions, wait_ms }
         ),

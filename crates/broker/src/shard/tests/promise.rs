@@ -2,7 +2,7 @@
 
 use forebay_base::{Offset, PartitionId, TopicId};
 
-use super::model::{Model, Mood};
+use super::model::{Message, Model, Mood};
 use super::world::{Place, World};
 use crate::state::ShardState;
 
@@ -100,7 +100,14 @@ impl World {
     /// The part of the promises that can be kept without knowing the state.
     pub(super) fn check_readable_promises(&self) {
         for kept in self.promised.iter().flat_map(|promise| &promise.messages) {
-            if kept.settled || self.reader.bounds(kept.partition).is_none() {
+            let Some(bounds) = self.reader.bounds(kept.partition) else {
+                continue;
+            };
+            // It may have been settled since, and dropped, or let go by retention.
+            let lane = self.model.lanes.get(&kept.partition);
+            let settled = |message: &Message| message.mood == Mood::Settled;
+            let settled = lane.is_none_or(|lane| settled(&lane.messages[kept.offset as usize]));
+            if kept.settled || (settled && kept.offset < bounds.start) {
                 continue;
             }
             let found = self.read(kept.partition, kept.offset);
