@@ -52,7 +52,7 @@ pub use recovery::{RecoverError, ReplayFrom};
 pub use repair::JournalRepair;
 pub use segment::{
     DiskObjects, Keeper, Kept, NewSegment, PartitionChange, Run, SegmentChange, SegmentError,
-    SegmentInfo, SegmentOptions, SegmentStore,
+    SegmentInfo, SegmentOptions, SegmentReport, SegmentStore,
 };
 pub use snapshot::{SnapshotError, SnapshotStore};
 pub use space::{Space, SpaceGauge};

@@ -7,6 +7,7 @@
 mod block;
 mod cache;
 mod change;
+mod check;
 mod disk_objects;
 mod error;
 mod layout;
@@ -20,6 +21,7 @@ mod walk;
 mod writer;
 
 pub use change::{Keeper, Kept, NewSegment, PartitionChange, SegmentChange};
+pub use check::SegmentReport;
 pub use disk_objects::DiskObjects;
 pub use error::SegmentError;
 pub use options::SegmentOptions;

@@ -19,11 +19,12 @@
 //!  | offset  | before   | segment | u32  | | u32 |
 //!  +---------+----------+---------+------+ +-----+
 //!
-//!  trailer, 64 bytes                                             52    56       64
-//!  +--------+--------+------+------+--------+--------+--------+--+-----+--------+
-//!  | blocks'| indexes| runs |blocks| batches|journal | segment|0 | crc | magic  |
-//!  | end u64| end u64| u32  | u32  | u64    | id u64 | number |  | u32 |FOREBAYG|
-//!  +--------+--------+------+------+--------+--------+--------+--+-----+--------+
+//!  trailer, 64 bytes
+//!  0        8        16     20     24       32       40       48      52    56       64
+//!  +--------+--------+------+------+--------+--------+--------+-------+-----+--------+
+//!  | blocks'| indexes| runs |blocks| batches|journal | segment|indexes| crc | magic  |
+//!  | end u64| end u64| u32  | u32  | u64    | id u64 | number |crc u32| u32 |FOREBAYG|
+//!  +--------+--------+------+------+--------+--------+--------+-------+-----+--------+
 //! ```
 //! The checksum of a part covers where it is, like a block's, then its entries. `latest before`
 //! is the latest timestamp in the run before the block; -2⁶³ for the first block.
@@ -85,6 +86,8 @@ pub(crate) struct Trailer {
     pub(crate) runs: u32,
     pub(crate) blocks: u32,
     pub(crate) batches: u64,
+    /// Over everything between the two ends.
+    pub(crate) indexes_crc: u32,
 }
 
 impl Trailer {
@@ -97,6 +100,7 @@ impl Trailer {
         bytes[24..32].copy_from_slice(&self.batches.to_le_bytes());
         bytes[32..40].copy_from_slice(&journal_id.to_le_bytes());
         bytes[40..48].copy_from_slice(&segment.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.indexes_crc.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..52]);
         bytes[52..56].copy_from_slice(&crc.to_le_bytes());
         bytes[56..].copy_from_slice(MAGIC);
@@ -115,6 +119,7 @@ impl Trailer {
             runs: u32_at(bytes, 16),
             blocks: u32_at(bytes, 20),
             batches: u64_at(bytes, 24),
+            indexes_crc: u32_at(bytes, 48),
         })
     }
 }

@@ -43,10 +43,14 @@ pub(super) fn batch(base_offset: Offset, records: u32, max_timestamp: i64, batch
     }
 }
 
-pub(super) fn objects(disk: &SimDisk) -> Objects {
+pub(super) fn store(disk: &SimDisk) -> SegmentStore {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let store = DiskObjects::new(disk, PathBuf::from("/data/segments"));
-    Objects::new(SegmentStore::new(Arc::new(store), "", None), ID)
+    let objects = DiskObjects::new(disk, PathBuf::from("/data/segments"));
+    SegmentStore::new(Arc::new(objects), "", None)
+}
+
+pub(super) fn objects(disk: &SimDisk) -> Objects {
+    Objects::new(store(disk), ID)
 }
 
 pub(super) fn path(number: u64) -> PathBuf {

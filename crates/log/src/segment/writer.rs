@@ -356,6 +356,7 @@ impl SegmentWriter {
         }
         segment.trailer.blocks_end = blocks_end;
         segment.trailer.indexes_end = blocks_end + indexes.len() as u64;
+        segment.trailer.indexes_crc = crc32c::crc32c(&indexes);
         segment.buffer.append(&mut indexes);
         let trailer = segment
             .trailer

@@ -59,10 +59,20 @@ fn no_flipped_bit_is_served() {
     let written = write(&objects, &options, &wanted).unwrap();
     assert!(written.runs.iter().all(|(_, runs)| runs[0].blocks > 1));
     nothing_wrong(&objects, &options, &wanted, &written);
+    let report = store(&disk).check(ID).unwrap();
+    assert!(report.damage.is_empty());
+    let blocks = written
+        .runs
+        .iter()
+        .map(|(_, runs)| u64::from(runs[0].blocks));
+    assert_eq!((report.segments, report.blocks), (1, blocks.sum()));
+    assert_eq!(report.bytes, written.segments[0].bytes);
     for byte in 0..written.segments[0].bytes {
         let bit = (byte % 8) as u8;
         assert!(disk.flip_bit(&path(1), byte, bit));
         nothing_wrong(&objects, &options, &wanted, &written);
+        let report = store(&disk).check(ID).unwrap();
+        assert_eq!(report.damage.len(), 1, "byte {byte}");
         disk.flip_bit(&path(1), byte, bit);
     }
 }
@@ -78,6 +88,7 @@ fn a_segment_cut_short_is_damaged_not_wrong() {
         let cut = Bytes::copy_from_slice(&whole[..length]);
         objects.put(1).complete(cut).unwrap();
         nothing_wrong(&objects, &options, &wanted, &written);
+        assert_eq!(store(&disk).check(ID).unwrap().damage.len(), 1);
         if length < written.runs[0].1[0].at as usize + 10 {
             let reader = SegmentReader::new(objects.clone(), &options);
             let (partition, runs) = &written.runs[0];
