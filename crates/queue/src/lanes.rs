@@ -9,10 +9,11 @@ mod stored;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use forebay_base::Offset;
 
+use crate::hashed::Hashed;
 use crate::run::Span;
 use crate::view::Away;
 
@@ -122,27 +123,6 @@ pub(crate) struct Lanes {
     far: BTreeMap<Offset, Offset>,
     /// Lanes with a message whose place changed since [`Lanes::refresh`].
     touched: Vec<u32>,
-}
-
-/// The keys are hashes already; one multiplication spreads those that are not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0 = (self.0 ^ value).wrapping_mul(SPREAD).rotate_left(32);
-    }
 }
 
 fn place_of(offset: Offset) -> (u64, usize) {

@@ -13,12 +13,15 @@ mod apply;
 mod decide;
 mod delivery;
 mod event;
+mod hashed;
 mod lanes;
+mod recent;
 mod run;
 mod saved;
 mod view;
 
 pub use delivery::{Attempted, Depth, Held, Lease, Limits, Outcome, Receipt};
 pub use event::QueueEvent;
+pub use recent::{Recent, Sent};
 pub use saved::BrokenView;
 pub use view::QueueView;
