@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use forebay_base::TopicId;
+use forebay_base::{Timestamp, TopicId};
 use forebay_broker::{ConsumerId, Run};
 use hashbrown::HashMap;
 
@@ -84,6 +84,8 @@ pub(crate) struct Held {
     pub(crate) consumer: ConsumerId,
     pub(crate) topic: TopicId,
     pub(crate) run: Run,
+    /// When it was handed out.
+    pub(crate) at: Timestamp,
 }
 
 #[derive(Debug)]

@@ -87,12 +87,13 @@ pub(crate) fn on_delivery(link: &mut Connection, consumer: ConsumerId, deliverie
     if owner.credit.delivered(count) {
         link.outbox.thirsty = true;
     }
-    let topic = deliveries.topic;
+    let (topic, at) = (deliveries.topic, deliveries.at);
     channel
         .backlog
         .extend(deliveries.runs.into_iter().map(|run| Held {
             consumer,
             topic,
+            at,
             run,
         }));
     link.outbox.wake(owner.channel);
@@ -149,6 +150,7 @@ pub(crate) fn next_piece(link: &mut Connection) -> Option<Piece> {
             deliveries: Deliveries {
                 topic: first.topic,
                 runs,
+                at: first.at,
             },
         });
     }

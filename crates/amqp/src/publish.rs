@@ -201,6 +201,7 @@ impl Publisher {
             // Without its sign bit, as Kafka's clients do: a key finds the same partition.
             key_hash: open.key.as_deref().map(|key| murmur2(key) & 0x7fff_ffff),
             not_before: None,
+            identity: None,
         });
     }
 

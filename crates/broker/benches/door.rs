@@ -39,6 +39,7 @@ async fn publish(
                     batch: batch(records),
                     key_hash: None,
                     not_before: None,
+                    identity: None,
                 };
                 let publish = Publish {
                     messages: vec![outgoing],

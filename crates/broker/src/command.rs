@@ -31,7 +31,7 @@ pub enum Command {
         /// Its policy.
         config: TopicConfig,
     },
-    /// Replace a topic's policy (not its partition count). Replies [`Reply::Topic`].
+    /// Replace a topic's policy (not its partition count, nor whether it is ordered). Replies [`Reply::Topic`].
     AlterTopic {
         /// Which.
         topic: TopicId,
@@ -198,6 +198,19 @@ pub struct Outgoing {
     pub key_hash: Option<u32>,
     /// Not to be handed out as work before this time; overrides the topic's own delay.
     pub not_before: Option<Timestamp>,
+    /// What makes the message a duplicate of one before, in a topic that finds these out and is
+    /// named as the target; for a batch of one record.
+    pub identity: Option<Identity>,
+}
+
+/// What a message's duplicates are known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A digest, the lower and upper half each as good as random: a message with the key of one
+    /// that was sent within the topic's window is its duplicate.
+    pub key: u128,
+    /// The message's own id, which whoever sends a duplicate is told.
+    pub id: u128,
 }
 
 /// Where a message is published to.
@@ -244,6 +257,8 @@ pub struct Placed {
     pub partition: PartitionId,
     /// The offset of its first record there.
     pub base_offset: Offset,
+    /// If nothing was appended because it is a duplicate: the id of the message that lies there.
+    pub original: Option<u128>,
 }
 
 /// Credit with a deadline.
@@ -257,6 +272,10 @@ pub struct Receive {
     pub until: Option<Timestamp>,
     /// How the messages are held.
     pub mode: ConsumerMode,
+    /// Names this attempt to receive, by a digest. The same attempt made again within five minutes
+    /// gets the same messages under the same receipts, leased anew, as long as their leases last
+    /// and nothing was done with any of them. Of leases with a time only.
+    pub attempt: Option<u128>,
 }
 
 /// How deliveries are held.
@@ -294,6 +313,8 @@ pub struct Deliveries {
     pub topic: TopicId,
     /// What was handed out.
     pub runs: Vec<Run>,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Deliveries {
@@ -335,6 +356,8 @@ pub struct Receipt {
 pub enum Outcome {
     /// Done for ever.
     Ack,
+    /// Done for ever if the lease is still held; nothing otherwise.
+    AckLeased,
     /// Back to the queue.
     Release {
         /// Not again before so many milliseconds.
@@ -356,7 +379,8 @@ pub enum Outcome {
 pub enum Settled {
     /// It was held under this receipt, and the outcome took effect.
     Held,
-    /// Its lease had run out and nobody has it: an ack still settles it, nothing else takes effect.
+    /// Its lease had run out and nobody has it: [`Outcome::Ack`] still settles it, nothing else
+    /// takes effect.
     Expired,
     /// It has been handed out again since; nothing changed.
     Stale,

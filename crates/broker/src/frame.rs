@@ -4,8 +4,8 @@
 //! in order). `docs/format.md` lists them. Variants are known by their place: new ones go to the
 //! end, none is removed or reordered.
 
-use forebay_base::{PartitionId, Timestamp};
-use forebay_queue::QueueEvent;
+use forebay_base::{PartitionId, Timestamp, TopicId};
+use forebay_queue::{QueueEvent, Sent};
 use forebay_stream::StreamEvent;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,12 @@ pub(crate) enum StateFrame {
     Stream(StreamEvent),
     /// The time, now and then: what is measured in hours does not follow a client's clock.
     Clock(Timestamp),
+    /// A message whose duplicates are to be found out was appended, at that moment.
+    Sent {
+        topic: TopicId,
+        sent: Sent,
+        at: Timestamp,
+    },
 }
 
 /// A frame, or a snapshot, that this version cannot read.

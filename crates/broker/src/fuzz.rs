@@ -41,7 +41,7 @@ pub fn fuzz_replay(mut bytes: &[u8]) {
         {
             let base = u64::from_le_bytes(*base);
             let entries: Vec<_> = state.partitions.keys().map(|id| (*id, base)).collect();
-            state.append(&entries, batch.header());
+            state.append(&entries, &batch);
         }
     }
     live(state);
@@ -106,7 +106,7 @@ mod tests {
         let mut batch = forebay_record::BatchBuilder::new(0);
         batch.push(0, None, None, std::iter::empty()).unwrap();
         let entries = [(PartitionId(u64::MAX), u64::MAX)];
-        state.append(&entries, batch.finish().header());
+        state.append(&entries, &batch.finish());
         live(state);
     }
 }

@@ -39,8 +39,8 @@ mod topic;
 
 pub use command::{
     Command, ConsumerId, ConsumerMode, Deliveries, Durability, Event, Expectation, GroupCommand,
-    OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId, Run,
-    Settled, Subscribe, Target, TopicStats, WhenFull,
+    Identity, OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId,
+    Run, Settled, Subscribe, Target, TopicStats, WhenFull,
 };
 pub use directory::Directory;
 pub use door::Broker;

@@ -118,7 +118,7 @@ pub(crate) fn replay(state: &mut ShardState, frame: FrameRef<'_>) -> Result<(), 
             let payload = bytes::Bytes::copy_from_slice(append.payload);
             let batch = Batch::from_trusted(payload).map_err(|_| FrameError::batch())?;
             let entries: Vec<_> = append.entries().collect();
-            state.append(&entries, batch.header());
+            state.append(&entries, &batch);
         }
         FrameRef::State(payload) => {
             state.apply(&StateFrame::decode(payload)?);

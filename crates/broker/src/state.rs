@@ -3,15 +3,19 @@
 //! It changes by [`ShardState::append`] and [`ShardState::apply`] and by nothing else, in life and
 //! at recovery alike.
 
+use std::collections::BTreeMap;
+
 use forebay_base::{Offset, PartitionId, Timestamp, TopicId};
-use forebay_queue::QueueView;
-use forebay_record::{BatchHeader, NO_PRODUCER_ID};
+use forebay_queue::{QueueView, Recent};
+use forebay_record::{Batch, BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
+use twox_hash::XxHash64;
 
 use crate::catalog::{Catalog, CatalogChange};
 use crate::frame::{FrameError, StateFrame};
+use crate::records::DECOMPRESSED_AT_MOST;
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub(crate) struct ShardState {
     /// The time as far as durable state knows it: a minute behind at most. Idle producers are
     /// measured by it.
     pub(crate) clock: Timestamp,
+    /// What was sent lately to topics that find out duplicates.
+    pub(crate) recent: BTreeMap<TopicId, Recent>,
 }
 
 fn in_order<S: Serializer>(
@@ -55,6 +61,7 @@ impl ShardState {
             offsets: GroupOffsets::default(),
             producers: Producers::default(),
             clock: Timestamp::default(),
+            recent: BTreeMap::new(),
         }
     }
 
@@ -75,12 +82,18 @@ impl ShardState {
     }
 
     /// A batch was appended to partitions, at the base offset given for each.
-    pub(crate) fn append(&mut self, entries: &[(PartitionId, Offset)], header: &BatchHeader) {
+    pub(crate) fn append(&mut self, entries: &[(PartitionId, Offset)], batch: &Batch) {
+        let header = batch.header();
         let count = u64::from(offsets_of(header));
+        let mut groups = None;
         for (id, base) in entries {
             let Some(partition) = self.partitions.get_mut(id) else {
                 continue;
             };
+            if partition.queue.is_ordered() {
+                let groups = groups.get_or_insert_with(|| groups_of(batch));
+                partition.queue.append(*base, groups.iter().copied());
+            }
             partition.next = partition.next.max(base.saturating_add(count));
             if let Some(batch) = producer_batch(header) {
                 self.producers.record(*id, batch, *base, self.clock);
@@ -99,7 +112,10 @@ impl ShardState {
                             self.partitions.entry(*id).or_insert_with(|| Partition {
                                 topic: topic.id,
                                 next: 0,
-                                queue: QueueView::new(0),
+                                queue: match topic.config.ordered {
+                                    true => QueueView::ordered(0),
+                                    false => QueueView::new(0),
+                                },
                             });
                         }
                     }
@@ -107,6 +123,7 @@ impl ShardState {
                         for id in &topic.partitions {
                             self.partitions.remove(id);
                         }
+                        self.recent.remove(&topic.id);
                         let partitions = topic.partitions.clone();
                         let event = StreamEvent::PartitionsRemoved { partitions };
                         self.offsets.apply(&event);
@@ -128,6 +145,15 @@ impl ShardState {
             StateFrame::Clock(now) => {
                 self.clock = self.clock.max(*now);
                 self.producers.expire(self.clock);
+                self.recent.retain(|_, recent| {
+                    recent.forget(*now);
+                    !recent.is_empty()
+                });
+            }
+            StateFrame::Sent { topic, sent, at } => {
+                if self.catalog.topic(*topic).is_some() {
+                    self.recent.entry(*topic).or_default().add(*sent, *at);
+                }
             }
         }
         CatalogChange::None
@@ -147,4 +173,22 @@ pub(crate) fn producer_batch(header: &BatchHeader) -> Option<ProducerBatch> {
         base_sequence: header.base_sequence,
         count: offsets_of(header),
     })
+}
+
+/// The group of each record: a hash of its key, which the same key always has.
+fn groups_of(batch: &Batch) -> Vec<u64> {
+    const SEED: u64 = 0;
+    let no_key = XxHash64::oneshot(SEED, b"");
+    let count = batch.offset_count() as usize;
+    // The count is checked against the size of the batch when it is taken in.
+    let mut groups = Vec::with_capacity(count.min(batch.bytes().len()));
+    let each = |delta: u32, key: Option<&[u8]>| {
+        groups.resize(delta as usize, no_key);
+        groups.push(key.map_or(no_key, |key| XxHash64::oneshot(SEED, key)));
+    };
+    if let Err(error) = batch.each_key(DECOMPRESSED_AT_MOST, each) {
+        tracing::error!(%error, "the keys of a batch cannot be read: its records are one group");
+    }
+    groups.resize(count, no_key);
+    groups
 }

@@ -57,6 +57,14 @@ pub struct TopicConfig {
     pub exclusive: Option<SessionId>,
     /// What a front end must be able to give back and the broker does not act on.
     pub labels: BTreeMap<String, String>,
+    /// Messages with the same record key are a group and are handed out in order, one lane each;
+    /// those without a key are a group too. Cannot be changed later.
+    pub ordered: bool,
+    /// For how long a message with an [`Identity`](crate::Identity) makes a second one with the
+    /// same key a duplicate, milliseconds; 0 for never.
+    pub dedup_ms: u64,
+    /// How many messages may be leased at once, in each partition.
+    pub max_leased: Option<u64>,
 }
 
 impl Default for TopicConfig {
@@ -73,6 +81,9 @@ impl Default for TopicConfig {
             lifetime: Lifetime::default(),
             exclusive: None,
             labels: BTreeMap::new(),
+            ordered: false,
+            dedup_ms: 0,
+            max_leased: None,
         }
     }
 }
@@ -91,6 +102,9 @@ impl From<TopicConfig> for Stored {
             .with(&config.exclusive)
             .with(&config.labels)
             .with(&config.compaction)
+            .with(&config.ordered)
+            .with(&config.dedup_ms)
+            .with(&config.max_leased)
     }
 }
 
@@ -112,6 +126,9 @@ impl TryFrom<Stored> for TopicConfig {
             exclusive: fields.next(default.exclusive)?,
             labels: fields.next(default.labels)?,
             compaction: fields.next(default.compaction)?,
+            ordered: fields.next(default.ordered)?,
+            dedup_ms: fields.next(default.dedup_ms)?,
+            max_leased: fields.next(default.max_leased)?,
         })
     }
 }

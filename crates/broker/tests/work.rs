@@ -51,6 +51,7 @@ impl World {
                 batch: batch(bodies),
                 key_hash: None,
                 not_before: None,
+                identity: None,
             }],
             durability: Durability::Synced,
             when_full: WhenFull::Refuse,
@@ -79,6 +80,7 @@ impl World {
             max,
             until: (wait_ms > 0).then(|| self.broker.now().plus_ms(wait_ms)),
             mode: ConsumerMode::LeaseMs(lease_ms),
+            attempt: None,
         };
         let deliveries = self.broker.receive(receive).await.unwrap();
         let mut cursor = Cursor::default();
@@ -334,6 +336,7 @@ async fn a_subscription_is_confirmed_before_its_first_delivery() {
         batch: batch(&["more"]),
         key_hash: None,
         not_before: None,
+        identity: None,
     };
     let publish = Publish {
         messages: vec![outgoing],
@@ -377,6 +380,7 @@ async fn the_size_limit_is_about_messages_not_about_batches() {
         batch: batch(&["short", &long]),
         key_hash: None,
         not_before: None,
+        identity: None,
     };
     let publish = Publish {
         messages: vec![outgoing],
@@ -417,6 +421,7 @@ async fn a_batch_that_no_journal_file_holds_is_refused_and_the_broker_goes_on() 
             batch: batch(&[&large]),
             key_hash: None,
             not_before: None,
+            identity: None,
         }],
         durability: Durability::Synced,
         when_full: WhenFull::Refuse,

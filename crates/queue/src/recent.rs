@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
-use forebay_base::{Offset, Timestamp};
+use forebay_base::{Offset, PartitionId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::hashed::Hashed;
@@ -27,7 +27,9 @@ pub struct Sent {
     pub key: u128,
     /// The message's own id, for telling it to whoever sends a duplicate.
     pub id: u128,
-    /// Where it lies.
+    /// The partition it lies in.
+    pub partition: PartitionId,
+    /// Where it lies there.
     pub offset: Offset,
     /// A message with the same key is a duplicate before this moment.
     pub until: Timestamp,

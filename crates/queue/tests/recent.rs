@@ -1,6 +1,6 @@
 //! The window of sent messages against a plain list.
 
-use forebay_base::Timestamp;
+use forebay_base::{PartitionId, Timestamp};
 use forebay_queue::{Recent, Sent};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,7 +23,8 @@ proptest! {
             prop_assert_eq!(recent.find(key, now), wanted);
             if wanted.is_none() {
                 let until = now.plus_ms(window_ms);
-                let sent = Sent { key, id: step.into(), offset: step, until };
+                let sent = Sent { key, id: step.into(), partition: PartitionId(7),
+                    offset: step, until };
                 recent.add(sent, now);
                 list.push(sent);
             }
@@ -47,6 +48,7 @@ fn what_is_over_is_forgotten() {
         let sent = Sent {
             key,
             id: key,
+            partition: PartitionId(7),
             offset: 0,
             until: now.plus_ms(100),
         };

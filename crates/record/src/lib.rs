@@ -15,6 +15,7 @@ mod compression;
 mod error;
 mod header;
 mod keep;
+mod keys;
 mod murmur2;
 mod record;
 mod varint;

@@ -259,7 +259,15 @@ impl Scan {
     }
 }
 
-impl RawRecord<'_> {
+impl<'a> RawRecord<'a> {
+    pub(crate) fn offset_delta(&self) -> u32 {
+        self.offset_delta
+    }
+
+    pub(crate) fn key(&self) -> Option<&'a [u8]> {
+        self.key
+    }
+
     /// The record with its parts as slices of `body`, in which they were found.
     pub(crate) fn shared(&self, body: &Bytes) -> Record {
         Record {

@@ -173,6 +173,7 @@ fn run(count: u32) -> Deliveries {
             range: OffsetRange { first: 0, count },
             attempt: 1,
         }],
+        at: Timestamp(0),
     }
 }
 
@@ -458,6 +459,7 @@ fn what_was_published_in_a_row_is_one_command_and_one_ack() {
         routed: 1,
         partition: PartitionId(1),
         base_offset: 0,
+        original: None,
     };
     peer.reply(*request, Ok(Reply::Published(vec![Ok(placed)])));
     let ack = basic::AMQPMethod::Ack(basic::Ack {
@@ -478,6 +480,7 @@ fn a_mandatory_message_comes_back_before_its_ack_and_one_that_failed_is_nacked()
         routed: 0,
         partition: PartitionId(0),
         base_offset: 0,
+        original: None,
     };
     let results = vec![Ok(placed), Err(Refusal::StorageFull("full".into()))];
     peer.reply(commands[0].0, Ok(Reply::Published(results)));
@@ -698,6 +701,7 @@ fn a_method_that_looks_into_a_queue_waits_for_what_was_published_before() {
         routed: 1,
         partition: PartitionId(1),
         base_offset: 0,
+        original: None,
     };
     peer.reply(*request, Ok(Reply::Published(vec![Ok(placed)])));
     // It has its place, but was answered before it was durable.
@@ -737,6 +741,7 @@ fn outcome(peer: &mut Peer) -> (Vec<Said>, Vec<String>) {
                         routed: 1,
                         partition: PartitionId(1),
                         base_offset: 0,
+                        original: None,
                     };
                     for message in &publish.messages {
                         for _ in 0..message.batch.offset_count() {

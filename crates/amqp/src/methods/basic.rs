@@ -359,6 +359,7 @@ fn get(
         max: 1,
         until: None,
         mode: mode(method.no_ack),
+        attempt: None,
     });
     let what = Control::Get {
         queue,

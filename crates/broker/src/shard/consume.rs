@@ -56,6 +56,7 @@ impl Waiter {
             WaitsFor::Messages(receive) => Reply::Deliveries(Deliveries {
                 topic: receive.topic,
                 runs: Vec::new(),
+                at: self.until,
             }),
             WaitsFor::Records(_) => Reply::Done,
         }
@@ -100,6 +101,9 @@ impl Shard {
         {
             return self.reply_now(to, Err(Refusal::ConsumerExclusive));
         }
+        if let Some(again) = self.received_before(&receive) {
+            return self.reply(to, Ok(Reply::Deliveries(again)));
+        }
         self.check_exhausted(topic);
         let others_first = self
             .consumers
@@ -116,6 +120,7 @@ impl Shard {
             let none = Deliveries {
                 topic,
                 runs: Vec::new(),
+                at: self.now,
             };
             return self.reply_now(to, Ok(Reply::Deliveries(none)));
         }
@@ -402,8 +407,11 @@ impl Shard {
             ConsumerMode::LeaseMs(ms) => {
                 let deadline = Some(self.now.plus_ms(ms));
                 let lessee = SessionId(0);
+                // Of an ordered topic nobody may get what somebody else still holds, not after a
+                // crash either.
+                let ordered = self.is_ordered(partition);
                 (
-                    Urgency::Lazy,
+                    if ordered { Urgency::Now } else { Urgency::Lazy },
                     QueueEvent::Delivered {
                         ranges,
                         lessee,
@@ -442,12 +450,32 @@ impl Shard {
         let deliveries = Deliveries {
             topic: receive.topic,
             runs,
+            at: self.now,
         };
-        match receive.mode {
-            // At most once means that the settlement is durable before anybody sees the message.
-            ConsumerMode::Settled => self.reply(to, Ok(Reply::Deliveries(deliveries))),
-            _ => self.reply_now(to, Ok(Reply::Deliveries(deliveries))),
+        self.note_attempt(&receive, &deliveries);
+        let reply = Ok(Reply::Deliveries(deliveries));
+        match self.must_be_durable(receive.topic, receive.mode) {
+            true => self.reply(to, reply),
+            false => self.reply_now(to, reply),
         }
+    }
+
+    /// Whether a hand-out must be durable before anybody sees the message: at most once means
+    /// that, and so does a lease on an ordered group that survives a restart.
+    fn must_be_durable(&self, topic: TopicId, mode: ConsumerMode) -> bool {
+        match mode {
+            ConsumerMode::Settled => true,
+            ConsumerMode::UntilSessionEnds => false,
+            ConsumerMode::LeaseMs(_) => {
+                let topic = self.state.catalog.topic(topic);
+                topic.is_some_and(|topic| topic.config.ordered)
+            }
+        }
+    }
+
+    fn is_ordered(&self, partition: PartitionId) -> bool {
+        let partition = self.state.partitions.get(&partition);
+        partition.is_some_and(|partition| partition.queue.is_ordered())
     }
 
     fn hand_over(
@@ -458,7 +486,11 @@ impl Shard {
         mode: ConsumerMode,
         runs: Vec<Run>,
     ) {
-        let deliveries = Deliveries { topic, runs };
+        let deliveries = Deliveries {
+            topic,
+            runs,
+            at: self.now,
+        };
         let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         if let Some(consumers) = self.consumers.get_mut(&topic)
             && let Some(standing) = consumers.standing.get_mut(&(session, consumer))
@@ -477,9 +509,9 @@ impl Shard {
             deliveries,
         };
         let output = Output::Event { session, event };
-        match mode {
-            ConsumerMode::Settled => self.filling.deferred.outputs.push(output),
-            _ => self.outputs.push(output),
+        match self.must_be_durable(topic, mode) {
+            true => self.filling.deferred.outputs.push(output),
+            false => self.outputs.push(output),
         }
     }
 
@@ -525,6 +557,7 @@ impl Shard {
             .collect();
         let view_outcome = match outcome {
             Outcome::Ack => forebay_queue::Outcome::Ack,
+            Outcome::AckLeased => forebay_queue::Outcome::AckLeased,
             Outcome::Release { delay_ms, count } => forebay_queue::Outcome::Release {
                 delay_ms: delay_ms.min(LATEST.ms_since(self.now)),
                 count,
@@ -532,6 +565,7 @@ impl Shard {
             Outcome::Extend { ms } => forebay_queue::Outcome::Extend { ms },
             Outcome::DeadLetter => forebay_queue::Outcome::DeadLetter,
         };
+        let ordered = partition.queue.is_ordered();
         let (events, held) = partition.queue.settle(&wanted, view_outcome, self.now);
         if outcome == Outcome::DeadLetter {
             let dead = wanted
@@ -559,7 +593,7 @@ impl Shard {
                 },
             );
         }
-        if outcome != Outcome::Ack {
+        if ordered || !matches!(outcome, Outcome::Ack | Outcome::AckLeased) {
             self.dirty.push(topic);
         }
         results.extend(held.into_iter().map(|held| match held {
@@ -642,9 +676,10 @@ impl Shard {
             };
             topic.config.max_deliveries.filter(|_| exists)
         });
+        let topic = self.state.catalog.topic(topic);
         Limits {
             max_deliveries,
-            ..Limits::default()
+            max_leased: topic.and_then(|topic| topic.config.max_leased),
         }
     }
 }

@@ -99,6 +99,7 @@ impl Shard {
         }
         let ranges: Vec<OffsetRange> = messages.iter().map(|message| message.range).collect();
         if topic.config.dead_letter.is_none() {
+            self.dirty.push(topic.id);
             let event = QueueEvent::Settled { ranges };
             return self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         }
@@ -189,6 +190,8 @@ impl Shard {
             ranges: vec![OffsetRange::one(offset)],
         };
         self.record(Urgency::Now, &StateFrame::Queue { partition, event });
+        // What comes after it in its group may be handed out now.
+        self.dirty.push(source);
     }
 
     /// The dead-letter topic has gone meanwhile: the message stays, ready again.
@@ -215,23 +218,19 @@ impl Shard {
                 continue;
             }
             let most = topic.config.max_deliveries.unwrap_or(u32::MAX);
-            let (exhausted, rejected): (Vec<_>, Vec<_>) = messages
-                .into_iter()
-                .partition(|message| message.attempt >= most);
-            for (messages, reason) in [
-                (exhausted, DeadLetterReason::MaxDeliveries),
-                (rejected, DeadLetterReason::Rejected),
-            ] {
-                if !messages.is_empty() {
-                    let (topic, partition) = (topic.clone(), *id);
-                    jobs.push(DeadLetterJob {
-                        topic,
-                        partition,
-                        messages,
-                        reason,
-                        at: self.now,
-                    });
-                }
+            let reason = |message: &Attempted| match message.attempt >= most {
+                true => DeadLetterReason::MaxDeliveries,
+                false => DeadLetterReason::Rejected,
+            };
+            // In order, so that a group's messages arrive in the order they left in.
+            for messages in messages.chunk_by(|one, next| reason(one) == reason(next)) {
+                jobs.push(DeadLetterJob {
+                    topic: topic.clone(),
+                    partition: *id,
+                    messages: messages.to_vec(),
+                    reason: reason(&messages[0]),
+                    at: self.now,
+                });
             }
         }
         jobs.sort_by_key(|job| job.partition);

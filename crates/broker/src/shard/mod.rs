@@ -5,6 +5,7 @@
 //! journal come out by [`Shard::take_commit`], everything else by [`Shard::outputs`]. A reply
 //! leaves only when what it rests on is durable, and so does a refusal.
 
+mod attempts;
 mod consume;
 mod dead_letter;
 mod exchanges;
@@ -32,6 +33,7 @@ use crate::catalog::CatalogChange;
 use crate::frame::StateFrame;
 use crate::state::ShardState;
 use crate::{Command, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
+use attempts::Attempts;
 use consume::{Consumers, Waiter};
 use sessions::SessionState;
 use timers::Timers;
@@ -119,6 +121,7 @@ pub(crate) struct Shard {
     consumers: HashMap<TopicId, Consumers>,
     waiters: HashMap<RequestId, Waiter>,
     watchers: HashMap<PartitionId, Vec<RequestId>>,
+    attempts: Attempts,
     groups: Groups,
     group_requests: HashMap<u64, ReplyTo>,
     next_token: u64,
@@ -154,6 +157,7 @@ impl Shard {
             consumers: HashMap::new(),
             waiters: HashMap::new(),
             watchers: HashMap::new(),
+            attempts: Attempts::default(),
             groups: Groups::default(),
             group_requests: HashMap::new(),
             next_token: 0,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
-use forebay_queue::QueueEvent;
+use forebay_queue::{QueueEvent, Sent};
 use forebay_record::{BATCH_OVERHEAD, Batch, Compression};
 use forebay_stream::Fresh;
 
@@ -62,11 +62,13 @@ impl Shard {
                         entries.first().copied().unwrap_or((PartitionId(0), 0));
                     if !entries.is_empty() {
                         self.append(&entries, &outgoing.batch, outgoing.not_before);
+                        self.remember(outgoing, partition, base_offset);
                     }
                     Placed {
                         routed,
                         partition,
                         base_offset,
+                        original: None,
                     }
                 }
             });
@@ -98,6 +100,7 @@ impl Shard {
                         routed: 1,
                         partition: *id,
                         base_offset,
+                        original: None,
                     }));
                 }
                 entries.push((*id, next));
@@ -105,6 +108,9 @@ impl Shard {
             Target::Topic(id) => {
                 self.usable(session, *id)?;
                 self.check_size(*id, &outgoing.batch)?;
+                if let Some(before) = self.duplicate(*id, outgoing) {
+                    return Ok(Routed::Before(before));
+                }
                 entries.extend(self.choose(*id, outgoing.key_hash));
             }
             Target::Exchange {
@@ -131,6 +137,44 @@ impl Shard {
         Ok(Routed::Fresh(
             u32::try_from(entries.len()).unwrap_or(u32::MAX),
         ))
+    }
+
+    /// The place of the message that this one is a duplicate of.
+    fn duplicate(&self, topic: TopicId, outgoing: &Outgoing) -> Option<Placed> {
+        let identity = outgoing.identity?;
+        let config = &self.state.catalog.topic(topic)?.config;
+        if config.dedup_ms == 0 {
+            return None;
+        }
+        let recent = self.state.recent.get(&topic)?;
+        let sent = recent.find(identity.key, self.now)?;
+        Some(Placed {
+            routed: 1,
+            partition: sent.partition,
+            base_offset: sent.offset,
+            original: Some(sent.id),
+        })
+    }
+
+    /// Writes down what makes a later message a duplicate of this one.
+    fn remember(&mut self, outgoing: &Outgoing, partition: PartitionId, offset: u64) {
+        let (Some(identity), Target::Topic(topic)) = (outgoing.identity, &outgoing.target) else {
+            return;
+        };
+        let config = self.state.catalog.topic(*topic).map(|topic| &topic.config);
+        let dedup_ms = config.map_or(0, |config| config.dedup_ms);
+        if dedup_ms == 0 {
+            return;
+        }
+        let sent = Sent {
+            key: identity.key,
+            id: identity.id,
+            partition,
+            offset,
+            until: self.now.plus_ms(dedup_ms),
+        };
+        let (topic, at) = (*topic, self.now);
+        self.record(Urgency::Now, &StateFrame::Sent { topic, sent, at });
     }
 
     /// The partition of a topic that a message with this key goes to, and its next offset.
@@ -198,7 +242,7 @@ impl Shard {
             .commit
             .push_append(entries, count, latest, batch.bytes());
         self.filling.urgent = true;
-        self.state.append(entries, header);
+        self.state.append(entries, batch);
         self.tally.records_in += u64::from(count);
         self.tally.bytes_in += batch.bytes().len() as u64;
         for &(id, first) in entries {

@@ -44,6 +44,7 @@ impl Shard {
         };
         config.partitions = topic.config.partitions;
         config.exclusive = topic.config.exclusive;
+        config.ordered = topic.config.ordered;
         let event = CatalogEvent::TopicAltered {
             id,
             config: Box::new(config),

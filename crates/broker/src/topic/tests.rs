@@ -28,6 +28,9 @@ fn config() -> TopicConfig {
         },
         exclusive: Some(SessionId(12)),
         labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        ordered: true,
+        dedup_ms: 13,
+        max_leased: Some(14),
     }
 }
 
@@ -52,6 +55,7 @@ fn every_byte_of_a_stored_config_is_pinned() {
         &[1, 1, 5, 1, 6, 11, 1, 1, 1, 12],
         &[1, 1, b'a', 1, b'b'],
         &[1, 7, 8, 9, 10],
+        &[1, 13, 1, 14],
     ];
     let bytes = postcard::to_stdvec(&config()).unwrap();
     assert_eq!(bytes, stored(&fields.concat()));
@@ -62,13 +66,13 @@ fn every_byte_of_a_stored_config_is_pinned() {
 fn fields_that_are_missing_are_the_defaults_and_further_ones_are_passed_over() {
     let bytes = postcard::to_stdvec(&config()).unwrap();
     let fields: Vec<u8> = postcard::from_bytes(&bytes).unwrap();
-    let without_compaction = &fields[..fields.len() - 5];
-    let read: TopicConfig = postcard::from_bytes(&stored(without_compaction)).unwrap();
-    let compaction = None;
+    let without_limit = &fields[..fields.len() - 2];
+    let read: TopicConfig = postcard::from_bytes(&stored(without_limit)).unwrap();
+    let max_leased = None;
     assert_eq!(
         read,
         TopicConfig {
-            compaction,
+            max_leased,
             ..config()
         }
     );

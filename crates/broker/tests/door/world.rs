@@ -95,6 +95,7 @@ pub(crate) fn receive(broker: &Broker, topic: &TopicInfo, max: u32, wait_ms: u64
         max,
         until: (wait_ms > 0).then(|| broker.now().plus_ms(wait_ms)),
         mode: ConsumerMode::LeaseMs(60_000),
+        attempt: None,
     }
 }
 
@@ -105,6 +106,7 @@ pub(crate) fn publish(topic: &TopicInfo, bodies: &[&[u8]], when_full: WhenFull) 
             batch: batch(bodies),
             key_hash: None,
             not_before: None,
+            identity: None,
         }],
         durability: Durability::Synced,
         when_full,

@@ -91,6 +91,7 @@ pub(crate) async fn submit(
                         batch,
                         key_hash: None,
                         not_before: None,
+                        identity: None,
                     });
                     partition
                 }),

@@ -132,6 +132,7 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
         max: wanted.max,
         until: (wait_ms > 0).then(|| server.broker.now().plus_ms(wait_ms)),
         mode: ConsumerMode::LeaseMs(lease_ms),
+        attempt: None,
     };
     let deliveries = receive_or_stop(server, receive).await?;
     if deliveries.is_empty() {
@@ -167,6 +168,6 @@ async fn receive_or_stop(server: &Server, receive: Receive) -> Result<Deliveries
     }
     tokio::select! {
         deliveries = server.broker.receive(receive) => Ok(deliveries?),
-        () = server.stop.cancelled() => Ok(Deliveries { topic, runs: Vec::new() }),
+        () = server.stop.cancelled() => Ok(Deliveries { topic, runs: Vec::new(), at: server.broker.now() }),
     }
 }

@@ -41,6 +41,7 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
         batch: batch.finish(),
         key_hash: key_hash(&message),
         not_before: not_before(message.delay_seconds, &queue, now),
+        identity: None,
     };
     let results = publish(server, vec![outgoing]).await?;
     results

@@ -86,6 +86,7 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
             batch: group.batch.finish(),
             key_hash: group.key_hash,
             not_before: send_message::not_before(group.delay_seconds, &queue, now),
+            identity: None,
         });
         members.push(group.members);
     }

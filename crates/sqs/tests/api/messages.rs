@@ -202,6 +202,7 @@ async fn records_of_other_protocols_are_messages() {
         batch: batch.finish(),
         key_hash: None,
         not_before: None,
+        identity: None,
     }];
     world
         .broker

@@ -87,6 +87,7 @@ impl World {
             batch,
             key_hash,
             not_before,
+            identity: None,
         };
         (prepared, outgoing)
     }
@@ -137,6 +138,7 @@ impl World {
             max,
             until: (wait_ms > 0).then(|| self.now.plus_ms(wait_ms)),
             mode: Self::mode(session, hold),
+            attempt: None,
         };
         let command = Command::Receive(receive.clone());
         if let Err(refusal) = self.usable(session, receive.topic) {
@@ -262,6 +264,7 @@ impl World {
             .collect();
         let outcome = match end {
             End::Ack => Outcome::Ack,
+            End::AckLeased => Outcome::AckLeased,
             End::Release { delay_ms, count } => Outcome::Release { delay_ms, count },
             End::Extend { ms } => Outcome::Extend { ms },
             End::DeadLetter => Outcome::DeadLetter,

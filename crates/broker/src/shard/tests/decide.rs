@@ -320,7 +320,8 @@ impl World {
                     Placed {
                         routed,
                         partition,
-                        base_offset
+                        base_offset,
+                        original: None,
                     }
                 );
                 let repeated = (0..message.ids.len() as u64).map(|at| base_offset + at);

@@ -349,7 +349,7 @@ impl Model {
         let message = self.message(receipt.partition, receipt.offset);
         let attempt = message.attempts();
         let mood = match outcome {
-            Outcome::Ack => Mood::Settled,
+            Outcome::Ack | Outcome::AckLeased => Mood::Settled,
             Outcome::Release { delay_ms, count } => {
                 let attempts = if count { attempt } else { attempt - 1 };
                 match delay_ms {

@@ -57,6 +57,7 @@ pub(super) enum Hold {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
     Ack,
+    AckLeased,
     Release { delay_ms: u64, count: bool },
     Extend { ms: u64 },
     DeadLetter,
@@ -300,6 +301,7 @@ fn end() -> impl Strategy<Value = End> {
     let delay = || prop_oneof![6 => Just(0u64), 4 => 1..400u64, 1 => Just(u64::MAX)];
     prop_oneof![
         4 => Just(End::Ack),
+        1 => Just(End::AckLeased),
         3 => (delay(), prop::bool::weighted(0.8))
             .prop_map(|(delay_ms, count)| End::Release { delay_ms, count }),
         1 => delay().prop_map(|ms| End::Extend { ms }),
