@@ -4,6 +4,7 @@
 
 mod crash;
 mod lifetime;
+mod ordered;
 mod pressure;
 mod replay;
 mod retention;
