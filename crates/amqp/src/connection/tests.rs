@@ -1,14 +1,15 @@
 use std::collections::HashMap as Map;
 
-use amq_protocol::protocol::{confirm, parse_class, queue};
+use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, parse_class, queue};
 use amq_protocol::types::{AMQPValue, FieldTable};
 use forebay_base::{OffsetRange, PartitionId, TopicId};
 use forebay_broker::{ConsumerMode, Delivered, Deliveries, Outcome, Receipt, Run, Settled};
-use forebay_broker::{Refusal, TopicConfig};
+use forebay_broker::{Durability, Placed, Refusal, Reply, TopicConfig};
 use proptest::prelude::*;
 
 use super::*;
-use crate::outbox;
+use crate::frame::{self, Kind};
+use crate::{handshake, method, outbox};
 
 #[derive(Default)]
 struct Topics(Map<String, Arc<TopicInfo>>);
