@@ -75,6 +75,7 @@ async fn consume(broker: &Broker, topic: &TopicInfo, mode: ConsumerMode) {
         credit: 1_000,
         mode,
         exclusive: false,
+        priority: 0,
     };
     let handle = session.handle();
     let start = Instant::now();

@@ -303,6 +303,9 @@ pub struct Subscribe {
     pub mode: ConsumerMode,
     /// No other consumer beside it.
     pub exclusive: bool,
+    /// It is served before those of a lower priority as long as it has credit. 0 is the usual
+    /// one, and that of [`Receive`].
+    pub priority: i32,
 }
 
 /// Messages handed out, by runs of neighbouring offsets. Read them with

@@ -260,6 +260,7 @@ async fn a_session_gives_back_what_it_holds() {
         credit: 2,
         mode: ConsumerMode::UntilSessionEnds,
         exclusive: false,
+        priority: 0,
     };
     session
         .handle()
@@ -349,6 +350,7 @@ async fn a_subscription_is_confirmed_before_its_first_delivery() {
         credit: 1,
         mode: ConsumerMode::UntilSessionEnds,
         exclusive: false,
+        priority: 0,
     };
     handle.submit(Command::Publish(publish)).await.unwrap();
     let request = handle.submit(Command::Subscribe(subscribe)).await.unwrap();
@@ -360,6 +362,45 @@ async fn a_subscription_is_confirmed_before_its_first_delivery() {
             Event::ConsumerCancelled { .. } => panic!("the topic is there"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_higher_priority_is_served_first_as_long_as_it_has_credit() {
+    let world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    let mut session = world.broker.session();
+    for (consumer, priority, credit) in [(1, 0, 10), (2, 7, 3), (3, -1, 10), (4, 7, 1)] {
+        let subscribe = Subscribe {
+            topic: topic.id,
+            consumer: ConsumerId(consumer),
+            credit,
+            mode: ConsumerMode::UntilSessionEnds,
+            exclusive: false,
+            priority,
+        };
+        let subscribed = session.handle().call(Command::Subscribe(subscribe)).await;
+        subscribed.unwrap();
+    }
+    for n in 0..6 {
+        world
+            .publish(Target::Topic(topic.id), &[&n.to_string()])
+            .await;
+    }
+    let mut served = std::collections::BTreeMap::<u64, usize>::new();
+    while served.values().sum::<usize>() < 6 {
+        let Some(Event::Delivery {
+            consumer,
+            deliveries,
+        }) = session.next().await
+        else {
+            panic!()
+        };
+        *served.entry(consumer.0).or_default() += deliveries.len();
+    }
+    assert_eq!(
+        served.into_iter().collect::<Vec<_>>(),
+        [(1, 2), (2, 3), (4, 1)]
+    );
 }
 
 #[tokio::test]

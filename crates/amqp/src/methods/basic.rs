@@ -9,6 +9,7 @@ use forebay_broker::{
 };
 use uuid::Uuid;
 
+use crate::arguments::Arguments;
 use crate::channel::{Channel, Consumer};
 use crate::connection::{Connection, World};
 use crate::content::{Address, Outbound};
@@ -205,6 +206,7 @@ fn consume(
         Some(shared) => shared.min(channel.prefetch),
         None => channel.prefetch,
     };
+    let priority = priority(&Arguments::of(&method.arguments), &queue)?;
     let topic = find(link, &queue, world)?.id;
     let consumer = ConsumerId(link.fresh_id());
     let credit = Credit::new(prefetch, method.no_ack);
@@ -227,12 +229,30 @@ fn consume(
         credit: credit.initial(),
         mode: mode(method.no_ack),
         exclusive: method.exclusive,
+        priority,
     });
     link.ask(
         call.waits_for(Control::Consume { consumer, queue }),
         command,
     );
     Ok(())
+}
+
+/// The consumer's priority (RabbitMQ, "Consumer Priorities"): 0 unless it says another.
+fn priority(arguments: &Arguments, queue: &str) -> Result<i32, Fault> {
+    const PRIORITY: &str = "x-priority";
+    let Some(given) = arguments.get(PRIORITY) else {
+        return Ok(0);
+    };
+    match given.integer() {
+        Some(priority) => {
+            Ok(i32::try_from(priority).unwrap_or(if priority < 0 { i32::MIN } else { i32::MAX }))
+        }
+        None => Err(Fault::precondition(format!(
+            "invalid arg '{PRIORITY}' for queue '{queue}' in vhost '/': {{unacceptable_type,{}}}",
+            given.kind()
+        ))),
+    }
 }
 
 fn mode(no_ack: bool) -> ConsumerMode {

@@ -17,8 +17,8 @@ use crate::{
 /// Who waits for a topic's messages.
 #[derive(Default)]
 pub(super) struct Consumers {
-    /// Those with credit, in the order they are served.
-    ring: VecDeque<Claimant>,
+    /// Those with credit.
+    ring: Ring,
     standing: HashMap<(SessionId, ConsumerId), Standing>,
     exclusive: bool,
     /// Which partition is asked first next time.
@@ -34,7 +34,45 @@ enum Claimant {
 struct Standing {
     credit: u32,
     mode: ConsumerMode,
+    priority: i32,
     in_ring: bool,
+}
+
+/// What a request that waits once has.
+const PLAIN_PRIORITY: i32 = 0;
+
+/// Those who can be served: a higher priority first, and those of one priority in turn.
+#[derive(Default)]
+struct Ring(VecDeque<(i32, Claimant)>);
+
+impl Ring {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn front(&self) -> Option<Claimant> {
+        self.0.front().map(|(_, claimant)| *claimant)
+    }
+
+    /// How many share the turn with the one in front.
+    fn equals(&self) -> usize {
+        let first = self.0.front().map(|(priority, _)| *priority);
+        self.0
+            .partition_point(|(priority, _)| Some(*priority) >= first)
+    }
+
+    fn push(&mut self, priority: i32, claimant: Claimant) {
+        let at = self.0.partition_point(|(other, _)| *other >= priority);
+        self.0.insert(at, (priority, claimant));
+    }
+
+    fn pop_front(&mut self) {
+        self.0.pop_front();
+    }
+
+    fn remove(&mut self, claimant: Claimant) {
+        self.0.retain(|(_, other)| *other != claimant);
+    }
 }
 
 /// A request that waits.
@@ -81,10 +119,13 @@ impl Consumers {
 
     /// The requests that wait once.
     pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
-        self.ring.iter().filter_map(|claimant| match claimant {
-            Claimant::Once(request) => Some(*request),
-            Claimant::Standing(..) => None,
-        })
+        self.ring
+            .0
+            .iter()
+            .filter_map(|(_, claimant)| match claimant {
+                Claimant::Once(request) => Some(*request),
+                Claimant::Standing(..) => None,
+            })
     }
 }
 
@@ -128,7 +169,7 @@ impl Shard {
             .entry(topic)
             .or_default()
             .ring
-            .push_back(Claimant::Once(to.request));
+            .push(PLAIN_PRIORITY, Claimant::Once(to.request));
         self.wait(to, until, WaitsFor::Messages(receive));
     }
 
@@ -164,12 +205,12 @@ impl Shard {
         let standing = Standing {
             credit: subscribe.credit,
             mode: subscribe.mode,
+            priority: subscribe.priority,
             in_ring: subscribe.credit > 0,
         };
         if standing.in_ring {
-            consumers
-                .ring
-                .push_back(Claimant::Standing(to.session, subscribe.consumer));
+            let claimant = Claimant::Standing(to.session, subscribe.consumer);
+            consumers.ring.push(standing.priority, claimant);
         }
         consumers.standing.insert(key, standing);
         session
@@ -195,9 +236,8 @@ impl Shard {
         standing.credit = standing.credit.saturating_add(add);
         if standing.credit > 0 && !standing.in_ring {
             standing.in_ring = true;
-            consumers
-                .ring
-                .push_back(Claimant::Standing(session, consumer));
+            let claimant = Claimant::Standing(session, consumer);
+            consumers.ring.push(standing.priority, claimant);
             self.dirty.push(topic);
         }
     }
@@ -223,9 +263,7 @@ impl Shard {
         if consumers.standing.remove(&(session, consumer)).is_none() {
             return;
         }
-        consumers
-            .ring
-            .retain(|claimant| *claimant != Claimant::Standing(session, consumer));
+        consumers.ring.remove(Claimant::Standing(session, consumer));
         let last = consumers.standing.is_empty();
         consumers.exclusive &= !last;
         if consumers.is_empty() {
@@ -251,9 +289,7 @@ impl Shard {
         match &waiter.waits_for {
             WaitsFor::Messages(receive) => {
                 if let Some(consumers) = self.consumers.get_mut(&receive.topic) {
-                    consumers
-                        .ring
-                        .retain(|claimant| *claimant != Claimant::Once(request));
+                    consumers.ring.remove(Claimant::Once(request));
                     if consumers.is_empty() {
                         self.consumers.remove(&receive.topic);
                     }
@@ -314,7 +350,7 @@ impl Shard {
     /// than its share of what is ready.
     fn next_claim(&self, topic: TopicId) -> Option<(Claimant, u32)> {
         let consumers = self.consumers.get(&topic)?;
-        let claimant = *consumers.ring.front()?;
+        let claimant = consumers.ring.front()?;
         let credit = match claimant {
             Claimant::Once(request) => match &self.waiters.get(&request)?.waits_for {
                 WaitsFor::Messages(receive) => receive.max,
@@ -325,7 +361,7 @@ impl Shard {
                 .get(&(session, consumer))
                 .map_or(1, |standing| standing.credit),
         };
-        let waiting = consumers.ring.len() as u64;
+        let waiting = consumers.ring.equals() as u64;
         if waiting == 1 {
             return Some((claimant, credit));
         }
@@ -499,9 +535,8 @@ impl Shard {
             standing.credit = standing.credit.saturating_sub(count);
             standing.in_ring = standing.credit > 0;
             if standing.in_ring {
-                consumers
-                    .ring
-                    .push_back(Claimant::Standing(session, consumer));
+                let claimant = Claimant::Standing(session, consumer);
+                consumers.ring.push(standing.priority, claimant);
             }
         }
         let event = Event::Delivery {

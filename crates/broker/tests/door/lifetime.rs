@@ -99,6 +99,7 @@ async fn a_topic_with_its_last_consumer_goes_if_it_was_made_so() {
             credit: 1,
             mode: ConsumerMode::UntilSessionEnds,
             exclusive: false,
+            priority: 0,
         };
         let subscribed = session.handle().call(Command::Subscribe(subscribe)).await;
         assert!(matches!(subscribed, Ok(Reply::Done)));

@@ -170,6 +170,7 @@ impl World {
             credit: *credit,
             mode: Self::mode(*session, *hold),
             exclusive: *exclusive,
+            priority: 0,
         };
         let (topic, key) = (
             subscribe.topic,
