@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use crate::confirm::Confirms;
 use crate::credit::Credit;
+use crate::direct_reply::AnswerConsumer;
 use crate::limits::BODY_KEEP;
 use crate::unacked::UnackedDeliveries;
 
@@ -103,6 +104,8 @@ pub(crate) struct Channel {
     /// Unacked deliveries all its consumers together may have.
     pub(crate) shared_prefetch: Option<u32>,
     pub(crate) consumers: HashMap<Arc<str>, ConsumerId>,
+    /// Its consumer of direct replies.
+    pub(crate) answers: Option<AnswerConsumer>,
     pub(crate) unacked: UnackedDeliveries,
     pub(crate) backlog: VecDeque<Held>,
     next_tag: u64,
@@ -119,6 +122,7 @@ impl Channel {
             prefetch: 0,
             shared_prefetch: None,
             consumers: HashMap::new(),
+            answers: None,
             unacked: UnackedDeliveries::default(),
             backlog: VecDeque::new(),
             next_tag: 1,

@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 use crate::Options;
 use crate::channel::{Channel, Consumer};
 use crate::control::Waiting;
+use crate::direct_reply::Desk;
 use crate::error::{Code, Fault};
 use crate::handshake::{Limits, Peer};
 use crate::method::MethodError;
@@ -44,6 +45,7 @@ impl Catalogue for Directory {
 #[derive(Clone, Copy)]
 pub(crate) struct World<'a> {
     pub(crate) catalogue: &'a dyn Catalogue,
+    pub(crate) desk: &'a Desk,
     pub(crate) now: Timestamp,
 }
 

@@ -13,13 +13,14 @@ use forebay_broker::{
 use hashbrown::HashMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Options;
 use crate::connection::{Connection, Queued, Then, World};
+use crate::direct_reply::{self, Answer, Desk, Switchboard};
 use crate::error::{Code, Fault};
 use crate::frame::put_heartbeat;
 use crate::limits::{
@@ -33,11 +34,13 @@ pub(crate) async fn drive(
     stream: TcpStream,
     broker: Broker,
     options: Arc<Options>,
+    switchboard: Switchboard,
     stop: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let session = broker.session();
     let seed = Uuid::new_v4().as_u128();
+    let (desk, answers) = switchboard.desk();
     let mut driver = Driver {
         link: Connection::new(options, session.id(), seed),
         handle: session.handle(),
@@ -49,6 +52,8 @@ pub(crate) async fn drive(
         read_size: READ_BUFFER,
         written: 0,
         cursors: HashMap::new(),
+        desk,
+        answers,
         blocked: false,
         stage: Stage::Handshake,
         deadline: Some(Instant::now() + Duration::from_millis(HANDSHAKE_MS)),
@@ -114,6 +119,9 @@ struct Driver {
     /// How much of the machine's output is written.
     written: usize,
     cursors: HashMap<ConsumerId, Cursor>,
+    desk: Desk,
+    /// Direct replies that arrive.
+    answers: mpsc::Receiver<Answer>,
     /// The peer was told that publishing is held up.
     blocked: bool,
     stage: Stage,
@@ -155,6 +163,9 @@ impl Driver {
                     Some(event) => self.on_event(event).await,
                     None => self.link.shut_down(),
                 },
+                Some(answer) = self.answers.recv(), if unwritten < WRITE_HIGH => {
+                    direct_reply::on_answer(&mut self.link, &answer);
+                }
                 _ = self.pulse.ticks.tick() => {
                     if self.on_tick(reads) {
                         return Err(io::ErrorKind::TimedOut.into());
@@ -182,6 +193,7 @@ impl Driver {
             if self.link.wants_input() && !self.wants_bytes {
                 let world = World {
                     catalogue: self.broker.directory(),
+                    desk: &self.desk,
                     now: self.broker.now(),
                 };
                 let taken = self.link.receive(&self.input, world);

@@ -15,6 +15,7 @@ mod connection;
 mod content;
 mod control;
 mod credit;
+mod direct_reply;
 mod drive;
 mod error;
 mod frame;

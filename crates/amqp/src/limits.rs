@@ -52,5 +52,10 @@ pub(crate) const READ_MESSAGES: u32 = 2_048;
 /// Bytes wanted from one such read, by the weight of the messages written before.
 pub(crate) const READ_BYTES: usize = 512 << 10;
 
+/// Direct replies on their way to one connection, at most.
+pub(crate) const REPLIES_MAX: usize = 1_024;
+/// And their bytes.
+pub(crate) const REPLY_BYTES_MAX: usize = 32 << 20;
+
 /// Tables and arrays inside each other, at most.
 pub(crate) const TABLE_DEPTH: usize = 32;

@@ -168,6 +168,11 @@ impl Publisher {
         Ok(begins)
     }
 
+    /// The next message begins a batch.
+    pub(crate) fn interrupt(&mut self) {
+        self.close_batch();
+    }
+
     fn close_batch(&mut self) {
         let Some(open) = self.open.take() else { return };
         if open.builder.is_empty() {

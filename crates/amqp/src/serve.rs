@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
+use crate::direct_reply::Switchboard;
 use crate::drive::drive;
 use crate::limits::DRAIN_MS;
 
@@ -26,6 +27,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let options = Arc::new(options);
     let mut connections = JoinSet::new();
+    let switchboard = Switchboard::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -35,8 +37,9 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let (broker, options, stop) = (broker.clone(), options.clone(), stop.clone());
+                let switchboard = switchboard.clone();
                 connections.spawn(async move {
-                    if let Err(error) = drive(stream, broker, options, stop).await {
+                    if let Err(error) = drive(stream, broker, options, switchboard, stop).await {
                         tracing::debug!(%peer, %error, "connection lost");
                     }
                 });

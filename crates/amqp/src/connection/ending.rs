@@ -44,6 +44,7 @@ impl Connection {
         let gathered = channel.incoming.body.len();
         self.partial_bodies = self.partial_bodies.saturating_sub(gathered);
         channel.incoming = Default::default();
+        channel.answers = None;
         let consumers: Vec<_> = channel.consumers.drain().map(|(_, id)| id).collect();
         for consumer in consumers {
             self.consumers.remove(&consumer);

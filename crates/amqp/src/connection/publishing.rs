@@ -4,12 +4,14 @@ use forebay_broker::{Placed, Refusal, Reply};
 use forebay_record::Batch;
 
 use super::{Connection, World, unexpected_frame};
+use crate::channel::Channel;
 use crate::content::{NOWHERE, Outbound};
 use crate::error::{Code, Fault, Subject, refused};
 use crate::frame;
 use crate::limits::PARTIAL_BODIES_MAX;
 use crate::method::{self, PublishHead};
 use crate::methods;
+use crate::methods::basic::Taken;
 use crate::publish::Group;
 
 impl Connection {
@@ -93,19 +95,36 @@ impl Connection {
         self.is_publisher = true;
         let gathered = channel.incoming.body.len();
         self.partial_bodies = self.partial_bodies.saturating_sub(gathered);
-        let began = methods::basic::publish(
+        let taken = methods::basic::publish(
             &mut self.publisher,
             (number, channel),
             body,
             &self.options.user,
-            world.now,
+            world,
         );
-        channel.incoming.reset();
-        if let Some(confirms) = &mut channel.confirms {
-            confirms.published(began?);
-            return Ok(());
+        if matches!(taken, Ok(Taken::Lost)) {
+            give_back_whole(
+                &mut self.out,
+                self.limits.frame_max,
+                (number, channel),
+                body,
+            );
         }
-        began.map(|_| ())
+        channel.incoming.reset();
+        let taken = taken?;
+        let Some(confirms) = &mut channel.confirms else {
+            return Ok(());
+        };
+        match taken {
+            Taken::InBatch { begins } => confirms.published(begins),
+            Taken::Sent | Taken::Lost => {
+                let first = confirms.next();
+                confirms.published(true);
+                confirms.answer(first, true);
+                self.confirming.push(number);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn on_published(&mut self, groups: Vec<Group>, result: Result<Reply, Refusal>) {
@@ -167,6 +186,24 @@ impl Connection {
             }
         }
     }
+}
+
+/// Writes `basic.return` for the message a channel has complete.
+fn give_back_whole(
+    out: &mut Vec<u8>,
+    frame_max: usize,
+    (number, channel): (u16, &Channel),
+    body: Option<&[u8]>,
+) {
+    let incoming = &channel.incoming;
+    let Ok(head) = PublishHead::parse(&incoming.head) else {
+        return;
+    };
+    let address = (head.exchange.as_bytes(), head.routing_key.as_bytes());
+    let reason = (Code::NoRoute.number(), Code::NoRoute.name());
+    method::put_return(out, number, reason, address);
+    let body = body.unwrap_or(&incoming.body);
+    frame::put_content(out, number, frame_max, &incoming.properties, body);
 }
 
 /// Writes `basic.return` for every message of a batch that no queue took.

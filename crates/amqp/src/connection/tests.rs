@@ -59,6 +59,7 @@ enum Said {
 struct Peer {
     link: Connection,
     topics: Topics,
+    desk: Desk,
     requests: u64,
 }
 
@@ -68,6 +69,7 @@ impl Peer {
         Self {
             link,
             topics: Topics::with(&["q"]),
+            desk: crate::direct_reply::Switchboard::default().desk().0,
             requests: 0,
         }
     }
@@ -83,6 +85,7 @@ impl Peer {
     fn send(&mut self, bytes: &[u8]) -> usize {
         let world = World {
             catalogue: &self.topics,
+            desk: &self.desk,
             now: Timestamp(1_000),
         };
         self.link.receive(bytes, world)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, basic};
-use forebay_base::Timestamp;
 use forebay_broker::{
     Command, ConsumerId, ConsumerMode, Delivered, Receive, Refusal, Reply, Subscribe,
 };
@@ -15,6 +14,7 @@ use crate::connection::{Connection, World};
 use crate::content::{Address, Outbound};
 use crate::control::{Control, Waiting};
 use crate::credit::Credit;
+use crate::direct_reply::{self, AnswerConsumer};
 use crate::error::{Code, Fault, Subject, refused};
 use crate::method::{How, PublishHead, Settlement, put_get_ok, short};
 use crate::methods::queue::{count, find, named};
@@ -56,21 +56,54 @@ pub(crate) fn dispatch(
 
 // ---- publish -------------------------------------------------------------------------------
 
-/// The message of a channel is complete; `body` is its body unless that was gathered. Whether it
-/// began a batch.
+/// What became of a published message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in a batch for the broker, as its first or not.
+    InBatch { begins: bool },
+    /// It was a direct reply, and has gone.
+    Sent,
+    /// It was a direct reply that nobody waits for, and is wanted back.
+    Lost,
+}
+
+/// The message of a channel is complete; `body` is its body unless that was gathered.
 pub(crate) fn publish(
     publisher: &mut Publisher,
     (number, channel): (u16, &Channel),
     body: Option<&[u8]>,
     user: &str,
-    now: Timestamp,
-) -> Result<bool, Fault> {
+    world: World<'_>,
+) -> Result<Taken, Fault> {
     let incoming = &channel.incoming;
     let syntax = |error: crate::table::Malformed| Fault::syntax(error.to_string());
     let head = PublishHead::parse(&incoming.head).map_err(syntax)?;
-    let properties = Properties::parse(&incoming.properties).map_err(syntax)?;
+    let mut properties = Properties::parse(&incoming.properties).map_err(syntax)?;
     check_user(&properties, user)?;
     check_expiration(&properties)?;
+    let mut rewritten = Vec::new();
+    if properties.reply_to == Some(direct_reply::NAME.as_bytes()) {
+        let consumer = channel
+            .answers
+            .as_ref()
+            .ok_or_else(|| Fault::precondition("fast reply consumer does not exist"))?;
+        properties.reply_to = Some(consumer.address.as_str().as_bytes());
+        properties.encode(&mut rewritten);
+    }
+    let raw_properties = match &*rewritten {
+        [] => &*incoming.properties,
+        rewritten => rewritten,
+    };
+    if head.exchange.is_empty() && direct_reply::is_meant(head.routing_key) {
+        publisher.interrupt();
+        let body = body.unwrap_or(&incoming.body);
+        let sent = world.desk.send(head.routing_key, raw_properties, body);
+        return Ok(if sent || !head.mandatory {
+            Taken::Sent
+        } else {
+            Taken::Lost
+        });
+    }
     let message = Message {
         channel: number,
         epoch: channel.epoch,
@@ -80,7 +113,7 @@ pub(crate) fn publish(
             routing_key: head.routing_key,
         },
         mandatory: head.mandatory,
-        raw_properties: &incoming.properties,
+        raw_properties,
         properties: &properties,
         body: body.unwrap_or(&incoming.body),
         number: channel
@@ -88,9 +121,10 @@ pub(crate) fn publish(
             .as_ref()
             .map(crate::confirm::Confirms::next),
     };
-    publisher
-        .add(message, now)
-        .map_err(|error| Fault::precondition(error.to_string()))
+    match publisher.add(message, world.now) {
+        Ok(begins) => Ok(Taken::InBatch { begins }),
+        Err(error) => Err(Fault::precondition(error.to_string())),
+    }
 }
 
 fn check_user(properties: &Properties<'_>, user: &str) -> Result<(), Fault> {
@@ -194,11 +228,26 @@ fn consume(
         given => given.into(),
     };
     let channel = link.channel(call.channel)?;
-    if channel.consumers.contains_key(&tag) {
+    let answers = channel.answers.as_ref();
+    if channel.consumers.contains_key(&tag) || answers.is_some_and(|one| one.tag == tag) {
         return Err(Fault::new(
             Code::NotAllowed,
             format!("attempt to reuse consumer tag '{tag}'"),
         ));
+    }
+    if &*queue == direct_reply::NAME {
+        if !method.no_ack {
+            return Err(Fault::precondition("reply consumer cannot acknowledge"));
+        }
+        if answers.is_some() {
+            return Err(Fault::precondition("reply consumer already set"));
+        }
+        channel.answers = Some(AnswerConsumer {
+            tag: tag.clone(),
+            address: world.desk.open(),
+        });
+        answer_consume(link, call, &tag);
+        return Ok(());
     }
     let prefetch = match channel.shared_prefetch {
         // More than all together may have is of no use to one.
@@ -280,15 +329,22 @@ pub(crate) fn consuming(
     let Some(consumer) = link.consumers.get(&id) else {
         return Err(Fault::no_queue(queue));
     };
-    let answer = basic::AMQPMethod::ConsumeOk(basic::ConsumeOk {
-        consumer_tag: short(&consumer.tag),
-    });
-    link.answer(call.channel, call.nowait, &AMQPClass::Basic(answer));
+    let tag = consumer.tag.clone();
+    answer_consume(link, call, &tag);
     Ok(())
 }
 
+fn answer_consume(link: &mut Connection, call: Call, tag: &str) {
+    let answer = basic::AMQPMethod::ConsumeOk(basic::ConsumeOk {
+        consumer_tag: short(tag),
+    });
+    link.answer(call.channel, call.nowait, &AMQPClass::Basic(answer));
+}
+
 fn cancel(link: &mut Connection, call: Call, tag: &str) -> Result<(), Fault> {
-    let found = link.channel(call.channel)?.consumers.get(tag).copied();
+    let channel = link.channel(call.channel)?;
+    let found = channel.consumers.get(tag).copied();
+    channel.answers.take_if(|one| &*one.tag == tag);
     let tag: Arc<str> = tag.into();
     let Some(consumer) = found else {
         answer_cancel(link, call, &tag);

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::arguments::{Argument, Arguments, canonical, check_field};
 use crate::connection::{Connection, World};
 use crate::control::Control;
+use crate::direct_reply;
 use crate::error::{Code, Fault, Subject, refused};
 use crate::method::short;
 use crate::methods::exchange::{Binding, RESERVED_PREFIX, bind, refuse_unsupported, strip};
@@ -142,6 +143,19 @@ fn declare(
     world: World<'_>,
 ) -> Result<(), Fault> {
     let name = strip(method.queue.as_str());
+    if direct_reply::is_meant(&name) {
+        // It is there as long as somebody waits for answers, and has that one consumer.
+        if !world.desk.is_open(&name) {
+            return Err(Fault::no_queue(&name));
+        }
+        let answer = queue::AMQPMethod::DeclareOk(queue::DeclareOk {
+            queue: short(&name),
+            message_count: 0,
+            consumer_count: 1,
+        });
+        link.answer(call.channel, call.nowait, &AMQPClass::Queue(answer));
+        return Ok(());
+    }
     if method.passive {
         let topic = find(link, &name, world)?;
         return measure(link, call, &topic);

@@ -2,149 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it, in its helpers too")]
 
-use std::sync::Arc;
-use std::time::Duration;
+mod extensions;
+mod server;
 
-use forebay_amqp::{Options, serve};
-use forebay_base::SystemClock;
-use forebay_broker::{Broker, Running};
-use lapin::message::{BasicReturnMessage, Delivery};
+use lapin::message::BasicReturnMessage;
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
-    ExchangeKind,
-};
-use tokio::net::TcpListener;
+use lapin::{Confirmation, ExchangeKind};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Server {
-    broker: Broker,
-    running: Running,
-    uri: String,
-    stop: CancellationToken,
-    served: tokio::task::JoinHandle<std::io::Result<()>>,
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
-    }
-
-    async fn start_in(dir: tempfile::TempDir) -> Self {
-        let options = forebay_broker::Options::new(dir.path());
-        let (broker, running) = Broker::open(options, Arc::new(SystemClock)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(
-            listener,
-            broker.clone(),
-            Options::default(),
-            stop.clone(),
-        ));
-        Self {
-            broker,
-            running,
-            uri: format!("amqp://guest:guest@127.0.0.1:{port}/%2f"),
-            stop,
-            served,
-            dir,
-        }
-    }
-
-    async fn connect(&self) -> Connection {
-        Connection::connect(&self.uri, ConnectionProperties::default())
-            .await
-            .unwrap()
-    }
-
-    async fn stop(self) -> tempfile::TempDir {
-        self.stop.cancel();
-        timeout(PATIENCE, self.served)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        // How well the broker ends is for its own tests to say.
-        self.running.shutdown().await.ok();
-        drop(self.broker);
-        self.dir
-    }
-}
-
-async fn declare(channel: &Channel, name: &str) {
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
-    channel
-        .queue_declare(name.into(), options, FieldTable::default())
-        .await
-        .unwrap();
-}
-
-fn persistent() -> BasicProperties {
-    BasicProperties::default().with_delivery_mode(2)
-}
-
-async fn publish(channel: &Channel, exchange: &str, key: &str, body: &[u8]) {
-    channel
-        .basic_publish(
-            exchange.into(),
-            key.into(),
-            BasicPublishOptions::default(),
-            body,
-            persistent(),
-        )
-        .await
-        .unwrap()
-        .await
-        .unwrap();
-}
-
-async fn confirming(connection: &Connection) -> Channel {
-    let channel = connection.create_channel().await.unwrap();
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await
-        .unwrap();
-    channel
-}
-
-async fn consume(channel: &Channel, queue: &str, no_ack: bool) -> Consumer {
-    let options = BasicConsumeOptions {
-        no_ack,
-        ..Default::default()
-    };
-    channel
-        .basic_consume(queue.into(), "".into(), options, FieldTable::default())
-        .await
-        .unwrap()
-}
-
-async fn next(consumer: &mut Consumer) -> Delivery {
-    use futures_util::StreamExt;
-    timeout(PATIENCE, consumer.next())
-        .await
-        .expect("a delivery")
-        .expect("the consumer goes on")
-        .expect("the channel is open")
-}
-
-/// The reply code of a refused call.
-fn code<T>(result: Result<T, lapin::Error>) -> (u16, String) {
-    let error = result.err().expect("a refusal");
-    match error.kind() {
-        lapin::ErrorKind::ProtocolError(error) => (error.get_id(), error.get_message().to_string()),
-        other => panic!("another error: {other:?}"),
-    }
-}
+use server::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_confirmed_is_delivered_in_order_and_acked_for_good() {

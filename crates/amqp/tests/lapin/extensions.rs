@@ -1,0 +1,176 @@
+//! What RabbitMQ adds to the protocol.
+
+use lapin::options::*;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel};
+use tokio::time::timeout;
+
+use crate::server::*;
+
+const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+async fn publish_to(
+    channel: &Channel,
+    (exchange, key): (&str, &str),
+    mandatory: bool,
+    properties: BasicProperties,
+    body: &[u8],
+) -> lapin::Confirmation {
+    let options = BasicPublishOptions {
+        mandatory,
+        ..Default::default()
+    };
+    channel
+        .basic_publish(exchange.into(), key.into(), options, body, properties)
+        .await
+        .unwrap()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_reply_goes_to_whoever_asked_and_through_no_queue() {
+    let server = Server::start().await;
+    let (asker, worker) = (server.connect().await, server.connect().await);
+    let (asking, working) = (confirming(&asker).await, confirming(&worker).await);
+    declare(&working, "requests").await;
+    let mut answers = consume(&asking, REPLY_TO, true).await;
+    let mut requests = consume(&working, "requests", true).await;
+    for n in 0..3_u8 {
+        let properties = BasicProperties::default()
+            .with_reply_to(REPLY_TO.into())
+            .with_correlation_id(n.to_string().into());
+        publish_to(&asking, ("", "requests"), false, properties, &[n]).await;
+        let request = next(&mut requests).await;
+        let address = request.properties.reply_to().as_ref().unwrap().to_string();
+        assert!(address.starts_with("amq.rabbitmq.reply-to."), "{address}");
+        let answer = BasicProperties::default()
+            .with_correlation_id(request.properties.correlation_id().clone().unwrap());
+        let confirmed = publish_to(&working, ("", &address), true, answer, &[n + 100]).await;
+        assert!(matches!(confirmed, lapin::Confirmation::Ack(None)));
+        let answer = next(&mut answers).await;
+        assert_eq!(answer.data, [n + 100]);
+        assert_eq!(answer.routing_key.as_str(), address);
+        let correlation = answer.properties.correlation_id().as_ref().unwrap();
+        assert_eq!(correlation.as_str(), n.to_string());
+    }
+    assert_eq!(server.broker.directory().topic_count(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_reply_to_one_who_has_gone_comes_back_if_it_is_mandatory() {
+    let server = Server::start().await;
+    let (asker, worker) = (server.connect().await, server.connect().await);
+    let (asking, working) = (confirming(&asker).await, confirming(&worker).await);
+    declare(&working, "requests").await;
+    let _waiting = consume(&asking, REPLY_TO, true).await;
+    let mut requests = consume(&working, "requests", true).await;
+    let properties = BasicProperties::default().with_reply_to(REPLY_TO.into());
+    publish_to(&asking, ("", "requests"), false, properties, b"?").await;
+    let request = next(&mut requests).await;
+    let address = request.properties.reply_to().as_ref().unwrap().to_string();
+    let exists = |channel: Channel, name: String| async move {
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let declared = channel.queue_declare(name.into(), options, FieldTable::default());
+        declared.await.is_ok()
+    };
+    assert!(exists(worker.create_channel().await.unwrap(), address.clone()).await);
+    asker.close(200, "gone".into()).await.unwrap();
+    let gone =
+        async { while exists(worker.create_channel().await.unwrap(), address.clone()).await {} };
+    timeout(PATIENCE, gone).await.unwrap();
+    let none = BasicProperties::default;
+    let dropped = publish_to(&working, ("", &address), false, none(), b"!").await;
+    assert!(matches!(dropped, lapin::Confirmation::Ack(None)));
+    let returned = publish_to(&working, ("", &address), true, none(), b"!").await;
+    let lapin::Confirmation::Ack(Some(returned)) = returned else {
+        panic!("{returned:?}");
+    };
+    assert_eq!((returned.reply_code, &*returned.data), (312, &b"!"[..]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_with_direct_replies_have_rabbitmqs_words() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let consume_with = |channel: Channel, no_ack| async move {
+        let options = BasicConsumeOptions {
+            no_ack,
+            ..Default::default()
+        };
+        channel
+            .basic_consume(REPLY_TO.into(), "".into(), options, FieldTable::default())
+            .await
+    };
+    let acks = connection.create_channel().await.unwrap();
+    let (number, text) = code(consume_with(acks, false).await);
+    assert_eq!(number, 406);
+    assert!(text.contains("reply consumer cannot acknowledge"), "{text}");
+    let twice = connection.create_channel().await.unwrap();
+    let _first = consume_with(twice.clone(), true).await.unwrap();
+    let (number, text) = code(consume_with(twice, true).await);
+    assert_eq!(number, 406);
+    assert!(text.contains("reply consumer already set"), "{text}");
+    let nobody = confirming(&connection).await;
+    let options = BasicPublishOptions::default();
+    let properties = BasicProperties::default().with_reply_to(REPLY_TO.into());
+    let published = nobody
+        .basic_publish("".into(), "q".into(), options, b"", properties)
+        .await
+        .unwrap()
+        .await;
+    let (number, text) = code(published);
+    assert_eq!(number, 406);
+    assert!(
+        text.contains("fast reply consumer does not exist"),
+        "{text}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_of_higher_priority_gets_what_it_can_take_and_others_the_rest() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    declare(&channel, "work").await;
+    let consume = |priority: i32, prefetch: u16| {
+        let channel = channel.clone();
+        async move {
+            let qos = BasicQosOptions::default();
+            channel.basic_qos(prefetch, qos).await.unwrap();
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+            let options = BasicConsumeOptions::default();
+            let consumer = channel.basic_consume("work".into(), "".into(), options, arguments);
+            consumer.await.unwrap()
+        }
+    };
+    let mut low = consume(-5, 100).await;
+    let mut high = consume(5, 2).await;
+    for n in 0..5_u8 {
+        publish(&channel, "", "work", &[n]).await;
+    }
+    let mut got = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        got.0.extend(next(&mut high).await.data);
+    }
+    for _ in 0..3 {
+        got.1.extend(next(&mut low).await.data);
+    }
+    assert_eq!(got, (vec![0, 1], vec![2, 3, 4]));
+    let text = FieldTable::from(std::collections::BTreeMap::from([(
+        "x-priority".into(),
+        AMQPValue::LongString("high".into()),
+    )]));
+    let refused = connection.create_channel().await.unwrap();
+    let options = BasicConsumeOptions::default();
+    let refused = refused.basic_consume("work".into(), "".into(), options, text);
+    assert_eq!(code(refused.await).0, 406);
+    server.stop().await;
+}
