@@ -9,7 +9,7 @@ use std::sync::Arc;
 use forebay_base::PartitionId;
 use forebay_log::{
     CommitBuilder, Cursor, Disk, FrameRef, Journal, JournalOptions, LogReader, RecoverError,
-    SimDisk, Source,
+    SegmentStore, SimDisk, Source,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -65,12 +65,14 @@ fn open(disk: &SimDisk) -> Result<(Journal, Arc<LogReader>, Frames), RecoverErro
                 assert!(append.entries().count() <= FILE as usize);
                 append.payload.to_vec()
             }
-            FrameRef::State(payload) => payload.to_vec(),
+            FrameRef::State(payload) | FrameRef::Segments(payload) => payload.to_vec(),
         });
     };
     let disk = Arc::new(disk.clone());
+    let dir = Path::new("/data");
+    let segments = SegmentStore::local(disk.clone(), dir);
     let (journal, reader) =
-        Journal::open(disk, Path::new("/data"), &options, ID, None, &mut replay)?;
+        Journal::open(disk, dir, &options, ID, segments, None, &mut replay)?;
     Ok((journal, reader, frames))
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_base::PartitionId;
-use forebay_log::{CommitBuilder, Cursor, Journal, JournalOptions, ReplayFrom, SimDisk, Source};
+use forebay_log::{CommitBuilder, Cursor, Journal, JournalOptions, ReplayFrom, SegmentStore, SimDisk, Source};
 use libfuzzer_sys::fuzz_target;
 
 const ID: u64 = 7;
@@ -28,7 +28,8 @@ fn index(data: &[u8]) {
     };
     let open = |from: Option<ReplayFrom<'_>>| {
         let disk = Arc::new(disk.clone());
-        Journal::open(disk, Path::new("/data"), &options, ID, from, &mut |_, _| {})
+        let segments = SegmentStore::local(disk.clone(), Path::new("/data"));
+        Journal::open(disk, Path::new("/data"), &options, ID, segments, from, &mut |_, _| {})
     };
     let (mut journal, reader) = open(None).expect("an empty disk");
     for offset in 0..3 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay_log::{
     CheckReport, DataDir, Disk, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk,
-    ReplayFrom, SnapshotStore,
+    ReplayFrom, SegmentStore, SnapshotStore,
 };
 use forebay_record::Batch;
 
@@ -80,11 +80,13 @@ pub(crate) fn recover_from(
     let mut broken = None;
     let mut commits = 0;
     let mut last = None;
+    let segments = SegmentStore::local(Arc::clone(&disk), data_dir);
     let (journal, reader) = Journal::open(
         disk,
         data_dir,
         options,
         journal_id,
+        segments,
         from,
         &mut |position, frame| {
             commits += u64::from(last.replace(position) != Some(position));
@@ -123,6 +125,7 @@ pub(crate) fn replay(state: &mut ShardState, frame: FrameRef<'_>) -> Result<(), 
         FrameRef::State(payload) => {
             state.apply(&StateFrame::decode(payload)?);
         }
+        FrameRef::Segments(_) => {}
     }
     Ok(())
 }

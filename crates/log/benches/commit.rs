@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use forebay_base::PartitionId;
-use forebay_log::{CommitBuilder, Cursor, Journal, JournalOptions, LogReader, RealDisk, Source};
+use forebay_log::{
+    CommitBuilder, Cursor, Journal, JournalOptions, LogReader, RealDisk, SegmentStore, Source,
+};
 
 const ZEROED: u64 = 64 << 20;
 const BATCH: usize = 4000;
@@ -34,11 +36,12 @@ fn options() -> JournalOptions {
 /// Opens the journal in `dir` and counts the frames that are replayed.
 fn open(dir: &std::path::Path) -> (Journal, Arc<LogReader>, u64) {
     let mut frames = 0;
-    let (journal, reader) =
-        Journal::open(Arc::new(RealDisk), dir, &options(), 1, None, &mut |_, _| {
-            frames += 1
-        })
-        .unwrap();
+    let disk = Arc::new(RealDisk);
+    let segments = SegmentStore::local(disk.clone(), dir);
+    let (journal, reader) = Journal::open(disk, dir, &options(), 1, segments, None, &mut |_, _| {
+        frames += 1
+    })
+    .unwrap();
     (journal, reader, frames)
 }
 

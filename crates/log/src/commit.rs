@@ -17,9 +17,11 @@ use forebay_base::{Offset, PartitionId};
 
 use crate::file_header::{u32_at, u64_at};
 use crate::frame::{
-    APPEND_HEADER, BadFrame, ENTRY, FrameRef, KIND_APPEND, KIND_STATE, STATE_HEADER, parse,
+    APPEND_HEADER, BadFrame, ENTRY, FrameRef, KIND_APPEND, KIND_SEGMENTS, KIND_STATE, STATE_HEADER,
+    parse,
 };
 use crate::position::Position;
+use crate::segment::SegmentChange;
 
 pub(crate) const COMMIT_HEADER: usize = 40;
 pub(crate) const COMMIT_VERSION: u8 = 1;
@@ -38,25 +40,43 @@ pub(crate) struct Touch {
     pub(crate) first: Offset,
     pub(crate) end: Offset,
     pub(crate) max_timestamp: i64,
+    /// Bytes of the batches.
+    pub(crate) bytes: u64,
+}
+
+/// What a commit changes in the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effects {
+    pub(crate) touches: Vec<Touch>,
+    pub(crate) changes: Vec<SegmentChange>,
+}
+
+/// What one append adds to each of its partitions.
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    records: u32,
+    max_timestamp: i64,
+    bytes: u64,
 }
 
 /// Adds to `touches`, joining neighbours of the same partition.
-fn touch(touches: &mut Vec<Touch>, partition: PartitionId, base: Offset, append: (u32, i64)) {
-    let (records, max_timestamp) = append;
-    if records == 0 {
+fn touch(touches: &mut Vec<Touch>, partition: PartitionId, base: Offset, added: Added) {
+    if added.records == 0 {
         return;
     }
-    let end = base.saturating_add(u64::from(records));
+    let end = base.saturating_add(u64::from(added.records));
     match touches.last_mut() {
         Some(last) if last.partition == partition && last.end == base => {
             last.end = end;
-            last.max_timestamp = last.max_timestamp.max(max_timestamp);
+            last.max_timestamp = last.max_timestamp.max(added.max_timestamp);
+            last.bytes = last.bytes.saturating_add(added.bytes);
         }
         _ => touches.push(Touch {
             partition,
             first: base,
             end,
-            max_timestamp,
+            max_timestamp: added.max_timestamp,
+            bytes: added.bytes,
         }),
     }
 }
@@ -69,7 +89,7 @@ fn touch(touches: &mut Vec<Touch>, partition: PartitionId, base: Offset, append:
 pub struct CommitBuilder {
     buffer: Vec<u8>,
     frames: u32,
-    touches: Vec<Touch>,
+    effects: Effects,
 }
 
 impl Default for CommitBuilder {
@@ -91,7 +111,7 @@ impl CommitBuilder {
         Self {
             buffer,
             frames: 0,
-            touches: Vec::new(),
+            effects: Effects::default(),
         }
     }
 
@@ -111,15 +131,15 @@ impl CommitBuilder {
             .extend_from_slice(&length_u32(entries.len()).to_le_bytes());
         self.buffer.extend_from_slice(&records.to_le_bytes());
         self.buffer.extend_from_slice(&max_timestamp.to_le_bytes());
+        let added = Added {
+            records,
+            max_timestamp,
+            bytes: payload.len() as u64,
+        };
         for &(partition, offset) in entries {
             self.buffer.extend_from_slice(&partition.0.to_le_bytes());
             self.buffer.extend_from_slice(&offset.to_le_bytes());
-            touch(
-                &mut self.touches,
-                partition,
-                offset,
-                (records, max_timestamp),
-            );
+            touch(&mut self.effects.touches, partition, offset, added);
         }
         self.buffer.extend_from_slice(payload);
     }
@@ -129,6 +149,15 @@ impl CommitBuilder {
         self.buffer.reserve(STATE_HEADER + payload.len());
         self.push_head(KIND_STATE, payload.len());
         self.buffer.extend_from_slice(payload);
+    }
+
+    /// Adds that batches have moved into segments. The segments must be durable already.
+    pub fn push_segments(&mut self, change: &SegmentChange) {
+        let payload = change.encode();
+        self.buffer.reserve(STATE_HEADER + payload.len());
+        self.push_head(KIND_SEGMENTS, payload.len());
+        self.buffer.extend_from_slice(&payload);
+        self.effects.changes.push(change.clone());
     }
 
     fn push_head(&mut self, kind: u8, payload: usize) {
@@ -149,11 +178,11 @@ impl CommitBuilder {
     }
 
     /// The finished commit, and the index's part of it.
-    pub(crate) fn seal(self, position: Position, journal_id: u64) -> (Vec<u8>, Vec<Touch>) {
+    pub(crate) fn seal(self, position: Position, journal_id: u64) -> (Vec<u8>, Effects) {
         let Self {
             mut buffer,
             frames,
-            touches,
+            effects,
         } = self;
         let body = buffer.len() - COMMIT_HEADER;
         buffer.resize(buffer.len().next_multiple_of(8), 0);
@@ -163,7 +192,7 @@ impl CommitBuilder {
             (position, journal_id),
             (body, frames),
         );
-        (buffer, touches)
+        (buffer, effects)
     }
 }
 
@@ -291,22 +320,33 @@ impl Commit {
     }
 
     /// Walks all frames once: the index's part of the commit, or what is wrong with it.
-    pub(crate) fn touches(&self) -> Result<Vec<Touch>, BadFrame> {
-        let mut touches = Vec::new();
+    pub(crate) fn effects(&self) -> Result<Effects, BadFrame> {
+        let mut effects = Effects::default();
         let mut count = 0;
         for frame in self.frames() {
             count += 1;
-            if let FrameRef::Append(append) = frame? {
-                for (partition, base) in append.entries() {
-                    let added = (append.records, append.max_timestamp);
-                    touch(&mut touches, partition, base, added);
+            match frame? {
+                FrameRef::Append(append) => {
+                    let added = Added {
+                        records: append.records,
+                        max_timestamp: append.max_timestamp,
+                        bytes: append.payload.len() as u64,
+                    };
+                    for (partition, base) in append.entries() {
+                        touch(&mut effects.touches, partition, base, added);
+                    }
                 }
+                FrameRef::Segments(payload) => {
+                    let change = SegmentChange::decode(payload).ok_or(BadFrame::Change)?;
+                    effects.changes.push(change);
+                }
+                FrameRef::State(_) => {}
             }
         }
         if count != u32_at(&self.bytes, 28) {
             Err(BadFrame::Length)
         } else {
-            Ok(touches)
+            Ok(effects)
         }
     }
 }

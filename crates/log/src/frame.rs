@@ -9,7 +9,8 @@
 //!  then for each entry:  partition u64, base offset u64
 //!  then the payload
 //! ```
-//! That is `Append`, kind 1. `State`, kind 2, has only the first 8 bytes, then its payload.
+//! That is `Append`, kind 1. `State`, kind 2, and `Segments`, kind 3, have only the first 8 bytes,
+//! then their payload.
 //! Frames follow each other without gaps; numbers are little-endian.
 
 use forebay_base::{Offset, PartitionId};
@@ -18,6 +19,7 @@ use crate::file_header::{u32_at, u64_at};
 
 pub(crate) const KIND_APPEND: u8 = 1;
 pub(crate) const KIND_STATE: u8 = 2;
+pub(crate) const KIND_SEGMENTS: u8 = 3;
 pub(crate) const STATE_HEADER: usize = 8;
 pub(crate) const APPEND_HEADER: usize = 24;
 pub(crate) const ENTRY: usize = 16;
@@ -29,6 +31,8 @@ pub enum FrameRef<'a> {
     Append(AppendRef<'a>),
     /// Bytes that only the shard understands.
     State(&'a [u8]),
+    /// Batches have moved into segments. Only the log understands it, and has dealt with it.
+    Segments(&'a [u8]),
 }
 
 /// A record batch and the places it was appended to.
@@ -59,6 +63,8 @@ pub(crate) enum BadFrame {
     Kind(u8),
     #[error("a frame that is longer than its commit")]
     Length,
+    #[error("a change of segments that makes no sense")]
+    Change,
 }
 
 /// Where the parts of a frame lie in the bytes it was found in.
@@ -81,7 +87,7 @@ fn layout(bytes: &[u8], at: usize) -> Result<Layout, BadFrame> {
             let length = (u32_at(count, 8) as usize).checked_mul(ENTRY);
             (at + APPEND_HEADER, length.ok_or(BadFrame::Length)?)
         }
-        KIND_STATE => (at + STATE_HEADER, 0),
+        KIND_STATE | KIND_SEGMENTS => (at + STATE_HEADER, 0),
         other => return Err(BadFrame::Kind(other)),
     };
     let payload_start = entries_start.checked_add(entries).ok_or(BadFrame::Length)?;
@@ -101,8 +107,10 @@ pub(crate) fn parse(bytes: &[u8], at: usize) -> Result<(FrameRef<'_>, usize), Ba
     let found = layout(bytes, at)?;
     let next = found.payload.end;
     let payload = &bytes[found.payload];
-    if found.kind == KIND_STATE {
-        return Ok((FrameRef::State(payload), next));
+    match found.kind {
+        KIND_STATE => return Ok((FrameRef::State(payload), next)),
+        KIND_SEGMENTS => return Ok((FrameRef::Segments(payload), next)),
+        _ => {}
     }
     let append = AppendRef {
         records: u32_at(bytes, at + 12),
@@ -165,7 +173,7 @@ mod tests {
     /// Bytes that often look like frames.
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(
-            prop_oneof![3 => Just(0u8), 2 => 0..3u8, 1 => any::<u8>()],
+            prop_oneof![3 => Just(0u8), 2 => 0..4u8, 1 => any::<u8>()],
             0..200,
         )
     }

@@ -50,6 +50,11 @@ impl Handles {
         self.state.lock().known.contains(&number)
     }
 
+    /// The number of the oldest file.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.state.lock().known.first().copied()
+    }
+
     pub(crate) fn path(&self, number: u64) -> PathBuf {
         journal_path(&self.dir, number)
     }

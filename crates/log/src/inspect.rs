@@ -404,7 +404,7 @@ impl Inspection<'_> {
 
     fn commit(&mut self, path: &Path, commit: &Commit) -> ControlFlow<()> {
         self.say_suspects()?;
-        if commit.touches().is_ok() {
+        if commit.effects().is_ok() {
             return (self.visit)(Seen::Commit(SeenCommit { commit }));
         }
         let damage = Damage {

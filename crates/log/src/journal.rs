@@ -7,7 +7,9 @@ use crate::commit::{Commit, CommitBuilder, SEAL_LENGTH, encode_seal};
 use crate::disk::{At, DiskError};
 use crate::file_header::FILE_HEADER;
 use crate::position::{Geometry, Position};
+use crate::promoter::Promoter;
 use crate::reader::LogReader;
+use crate::segment::SegmentOptions;
 use crate::space::{Space, SpaceGauge};
 use crate::supply::{JournalFile, PAGE, Supply, SupplyError};
 
@@ -19,7 +21,7 @@ pub struct JournalOptions {
     pub file_size: u64,
     /// Bytes of the newest commits kept in memory. Default 32 MiB.
     pub cache_bytes: usize,
-    /// Bytes kept in memory of what was read back from the disk. Default 8 MiB.
+    /// Bytes kept in memory of what was read back from the journal. Default 16 MiB.
     pub cold_cache_bytes: usize,
     /// Bytes of journal that [`Journal::drop_below`] keeps although nothing needs them. Ignored
     /// while space is low. Default 256 MiB.
@@ -29,6 +31,8 @@ pub struct JournalOptions {
     pub min_free_bytes: u64,
     /// How many dropped files are kept for reuse. Default 2.
     pub spare_files: usize,
+    /// How segments are written and read.
+    pub segments: SegmentOptions,
 }
 
 impl Default for JournalOptions {
@@ -36,10 +40,11 @@ impl Default for JournalOptions {
         Self {
             file_size: 64 << 20,
             cache_bytes: 32 << 20,
-            cold_cache_bytes: 8 << 20,
+            cold_cache_bytes: 16 << 20,
             retain_bytes: 256 << 20,
             min_free_bytes: 64 << 20,
             spare_files: 2,
+            segments: SegmentOptions::default(),
         }
     }
 }
@@ -91,6 +96,7 @@ pub enum WriteError {
 /// The writer of the journal. There is one, and it is used by one thread at a time.
 pub struct Journal {
     pub(crate) reader: Arc<LogReader>,
+    pub(crate) promoter: Promoter,
     pub(crate) supply: Arc<Supply>,
     pub(crate) geometry: Geometry,
     pub(crate) journal_id: u64,
@@ -137,7 +143,7 @@ impl Journal {
             }
         }
         let position = self.end();
-        let (mut buffer, touches) = commit.seal(position, self.journal_id);
+        let (mut buffer, effects) = commit.seal(position, self.journal_id);
         self.write_synced(&mut buffer)?;
         let held = if buffer.capacity() > buffer.len() * 2 {
             // Better a small copy than a large buffer behind a small commit in the cache.
@@ -149,7 +155,7 @@ impl Journal {
         let commit = Commit::new(position, buffer.into());
         let end = commit.end;
         self.at += bytes;
-        self.reader.publish(after, commit, held, &touches);
+        self.reader.publish(after, commit, held, &effects);
         self.supply.top_up();
         Ok(Committed {
             position,
@@ -180,7 +186,7 @@ impl Journal {
             .find(|oldest| !goes(*oldest))
             .unwrap_or(self.current.number);
         if oldest > self.oldest {
-            self.reader.forget_below(self.geometry.start_of(oldest));
+            self.reader.forget_below(oldest);
         }
         while self.oldest < oldest {
             // Readers that find the file gone know that what they read of it is void.
@@ -195,6 +201,11 @@ impl Journal {
     /// Whether there is room for a next file.
     pub fn space(&self) -> SpaceGauge {
         self.supply.gauge()
+    }
+
+    /// What moves batches out of the journal into segments. All clones are the same one.
+    pub fn promoter(&self) -> Promoter {
+        self.promoter.clone()
     }
 
     /// Where the next commit would start in the current file.

@@ -6,6 +6,7 @@
 //! or what a payload means. It uses threads and blocking calls only. `docs/format.md` describes
 //! every byte that is written here.
 
+mod change_bytes;
 mod check;
 mod cold;
 mod commit;
@@ -21,20 +22,21 @@ mod inspect;
 mod journal;
 mod journal_thread;
 mod position;
+mod promote;
+mod promoter;
 mod reader;
 mod recovery;
 mod repair;
+mod runs;
 mod scan;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the index and the promoter that use all of it come next"
-)]
+#[allow(dead_code, reason = "what reads whole segments comes next")]
 mod segment;
 mod snapshot;
 mod space;
 mod supply;
+mod survey;
 mod tail;
+mod track;
 mod walk;
 
 pub use check::{CheckReport, check, journal_bytes};
@@ -47,6 +49,7 @@ pub use inspect::{Damage, DamageKind, Held, JournalEnd, Seen, SeenCommit, inspec
 pub use journal::{Committed, Journal, JournalOptions, WriteError};
 pub use journal_thread::{Completion, JournalThread};
 pub use position::Position;
+pub use promoter::{PromoteError, Promoter};
 pub use reader::{Bounds, LogReader, ReadError, Source, Stored};
 pub use recovery::{RecoverError, ReplayFrom};
 pub use repair::JournalRepair;
@@ -56,4 +59,5 @@ pub use segment::{
 };
 pub use snapshot::{SnapshotError, SnapshotStore};
 pub use space::{Space, SpaceGauge};
+pub use survey::Chunk;
 pub use walk::Cursor;

@@ -1,8 +1,8 @@
 //! Reading: shared by every thread that serves consumers.
 //!
-//! A read asks the index where to start, then walks commits: from the tail cache, from what was
-//! lately read back, or from the disk. A commit from the disk is served only if its checksum
-//! holds.
+//! A read asks the index where to start, then walks the blocks of segments and behind them the
+//! commits of the journal: from the tail cache, from what was lately read back, or from the disk.
+//! What comes from the disk is served only if its checksum holds.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,16 +11,17 @@ use bytes::Bytes;
 use forebay_base::{Offset, OffsetRange, PartitionId};
 use parking_lot::{Mutex, RwLock};
 
-use crate::cold::Cold;
-use crate::commit::{COMMIT_HEADER, Commit, Head, Touch, head, is_whole};
+use crate::cold::{AHEAD_LEAST, Chunk, Cold};
+use crate::commit::{COMMIT_HEADER, Commit, Effects, Head, head, is_whole};
 use crate::disk::{At, DiskError};
 use crate::file_header::FILE_HEADER;
 use crate::handles::Handles;
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::index_export;
 use crate::position::{Geometry, Position};
+use crate::segment::{Objects, Run, SegmentError, SegmentInfo, SegmentOptions, SegmentReader};
 use crate::tail::Tail;
-use crate::walk::{Cursor, Found, Walk};
+use crate::walk::{Cursor, CursorPlace, Found, Frame, Spot, Walk};
 
 /// One record batch, and where it lies in its partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct Stored {
     pub records: u32,
     /// The latest timestamp in the batch, milliseconds since 1970.
     pub max_timestamp: i64,
-    /// The batch: a slice of the commit it lies in, which it keeps in memory.
+    /// The batch: a slice of what was read with it, which it keeps in memory.
     pub batch: Bytes,
 }
 
@@ -87,17 +88,32 @@ pub enum ReadError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A segment cannot be read.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+impl ReadError {
+    /// True if what was looked for is not where it was looked for: the index may know better.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::Dropped(_) => true,
+            Self::Segment(error) => error.is_missing(),
+            _ => false,
+        }
+    }
 }
 
 /// Reads everything durable. One per journal, shared by all threads.
 pub struct LogReader {
-    index: RwLock<Index>,
+    pub(crate) index: RwLock<Index>,
     tail: RwLock<Tail>,
     cold: Mutex<Cold>,
-    files: Handles,
+    pub(crate) files: Handles,
+    pub(crate) segments: SegmentReader,
     durable: AtomicU64,
-    geometry: Geometry,
-    journal_id: u64,
+    pub(crate) geometry: Geometry,
+    pub(crate) journal_id: u64,
 }
 
 /// Budgets for [`LogReader::new`], bytes.
@@ -114,12 +130,14 @@ impl LogReader {
         files: Handles,
         index: Index,
         budgets: CacheBudgets,
+        (objects, options): (Objects, &SegmentOptions),
     ) -> Self {
         Self {
             index: RwLock::new(index),
             tail: RwLock::new(Tail::new(budgets.tail)),
             cold: Mutex::new(Cold::new(budgets.cold)),
             files,
+            segments: SegmentReader::new(objects, options),
             durable: AtomicU64::new(0),
             geometry,
             journal_id,
@@ -179,7 +197,7 @@ impl LogReader {
                         break;
                     }
                     walk.accept();
-                    next = batch.base_offset + u64::from(batch.records);
+                    next = batch.base_offset.saturating_add(u64::from(batch.records));
                     batches.push(batch);
                     if bytes >= max_bytes {
                         break;
@@ -217,7 +235,7 @@ impl LogReader {
                 match walk.find(next)? {
                     Found::Batch(batch) if batch.base_offset < range_end => {
                         walk.accept();
-                        next = batch.base_offset + u64::from(batch.records);
+                        next = batch.base_offset.saturating_add(u64::from(batch.records));
                         covered = next;
                         batches.push(batch);
                     }
@@ -236,7 +254,7 @@ impl LogReader {
         partition: PartitionId,
         timestamp: i64,
     ) -> Result<Option<(Offset, i64)>, ReadError> {
-        let from = {
+        let (runs, from) = {
             let index = self.index.read();
             let Some(track) = index.get(partition) else {
                 return Ok(None);
@@ -244,11 +262,38 @@ impl LogReader {
             if track.latest < timestamp || track.start == track.end {
                 return Ok(None);
             }
-            let entry = track
-                .entry_for_time(timestamp)
-                .map_or(track.start, |entry| entry.offset);
-            entry.max(track.start)
+            let runs: Vec<Run> = index.runs.of(partition).to_vec();
+            let entry = track.entry_for_time(timestamp);
+            let from = entry.map_or(track.start, |entry| entry.offset);
+            let journal = index.runs.journal_from(partition);
+            (runs, from.max(track.start).max(journal))
         };
+        let start = |reader: &Self| reader.bounds(partition).map_or(0, |bounds| bounds.start);
+        for run in runs.iter().filter(|run| run.latest >= timestamp) {
+            let from = start(self).max(run.first);
+            match self
+                .segments
+                .offset_for_time(partition, run, timestamp, from)
+            {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                // The run was cleaned or trimmed meanwhile: its batches are looked through below.
+                Err(error) if error.is_missing() => {
+                    return self.walk_to_time(partition, timestamp, start(self));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.walk_to_time(partition, timestamp, from.max(start(self)))
+    }
+
+    /// Goes through all batches from `from` on.
+    fn walk_to_time(
+        &self,
+        partition: PartitionId,
+        timestamp: i64,
+        from: Offset,
+    ) -> Result<Option<(Offset, i64)>, ReadError> {
         let mut cursor = Cursor::default();
         let mut walk = Walk::new(self, partition, Source::Disk, &mut cursor);
         let mut next = from;
@@ -257,17 +302,103 @@ impl LogReader {
                 return Ok(Some((batch.base_offset, batch.max_timestamp)));
             }
             walk.accept();
-            next = batch.base_offset + u64::from(batch.records);
+            next = batch.base_offset.saturating_add(u64::from(batch.records));
         }
         Ok(None)
     }
 
-    /// A position at or below the commit that holds `offset`; `None` if nothing durable at or
-    /// after `offset` is held.
+    /// Loads what a reader in sequence that stopped at `cursor` will want next, so that it finds
+    /// it in memory. May read the disk. What cannot be read now is read, or told, when it is
+    /// wanted.
+    pub fn prefetch(&self, cursor: &Cursor) {
+        let Some(place) = cursor.place() else {
+            return;
+        };
+        let loaded = match place.spot {
+            Spot::Journal(frame) => self.prefetch_journal(frame),
+            Spot::Segment(_) => self.prefetch_runs(place),
+        };
+        if let Err(error) = loaded {
+            tracing::debug!(%error, "cannot read ahead");
+        }
+    }
+
+    fn prefetch_journal(&self, frame: Frame) -> Result<(), ReadError> {
+        let mut at = frame.at;
+        // What the reader is in the middle of, and what follows it.
+        for _ in 0..2 {
+            if at >= self.published() || self.tail.read().get(at).is_some() {
+                return Ok(());
+            }
+            let known = self.cold.lock().get(at).map(|chunk| chunk.end);
+            at = match known {
+                Some(end) => end,
+                None => self.read_from_disk(at, true)?.end,
+            };
+        }
+        Ok(())
+    }
+
+    fn prefetch_runs(&self, place: &CursorPlace) -> Result<(), ReadError> {
+        let Spot::Segment(at) = place.spot else {
+            return Ok(());
+        };
+        let mut next = place.next;
+        // The rest of a run may be little; then the one behind it is wanted soon.
+        for _ in 0..2 {
+            let known = self.place(place.partition, next);
+            let Some(known) = known.filter(|known| known.start <= next && next < known.end) else {
+                return Ok(());
+            };
+            match known.run {
+                Some(run) if self.segments.load_ahead(&run, &at)? => next = run.end,
+                Some(_) => return Ok(()),
+                None => match known.at {
+                    Some(at) => {
+                        return self.prefetch_journal(Frame::first_of(at, true));
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// The partition's runs in segments, by rising offset.
+    pub fn runs(&self, partition: PartitionId) -> Vec<Run> {
+        self.index.read().runs.of(partition).to_vec()
+    }
+
+    /// Every partition that has runs in segments, by rising id.
+    pub fn partitions_with_runs(&self) -> Vec<PartitionId> {
+        let index = self.index.read();
+        let lanes = index.runs.lanes().filter(|(_, lane)| !lane.runs.is_empty());
+        lanes.map(|(partition, _)| partition).collect()
+    }
+
+    /// Every segment there is, by rising number; those without live bytes wait to be deleted.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.index.read().runs.segments().collect()
+    }
+
+    /// The first offset such that at most `bytes` of the partition's batches lie at or after it.
+    ///
+    /// It is as exact as the index: some 64 KiB in the journal, more in a very long one, and in
+    /// segments as far as batches are of similar size. The newest stretch of the journal is never
+    /// left out, however few `bytes` may stay.
+    pub fn offset_for_size(&self, partition: PartitionId, bytes: u64) -> Offset {
+        self.index.read().offset_for_size(partition, bytes)
+    }
+
+    /// Bytes of the batches that the partition holds, as exact as the index.
+    pub fn bytes(&self, partition: PartitionId) -> u64 {
+        self.index.read().bytes(partition)
+    }
+
+    /// The lowest position that the journal is needed from for what the partition holds at or
+    /// after `offset`; `None` if nothing of that is in the journal.
     pub fn position_of(&self, partition: PartitionId, offset: Offset) -> Option<Position> {
-        self.place(partition, offset)
-            .filter(|place| offset < place.end)?
-            .at
+        self.place(partition, offset)?.at
     }
 
     /// The lowest position that any partition still needs; `None` if none needs anything.
@@ -295,9 +426,12 @@ impl LogReader {
         self.files.add(number);
     }
 
-    /// The journal below `position` is gone, or is about to go.
-    pub(crate) fn forget_below(&self, position: Position) {
-        self.index.write().forget_below(position);
+    /// The journal below file `number` is gone, or is about to go.
+    pub(crate) fn forget_below(&self, number: u64) {
+        let first = self.geometry.position(number, FILE_HEADER);
+        let mut index = self.index.write();
+        index.clamp_below(first);
+        index.raise_starts();
     }
 
     pub(crate) fn remove_file(&self, number: u64) {
@@ -305,11 +439,11 @@ impl LogReader {
     }
 
     /// Makes a durable commit visible: first its bytes, then the index that leads to them.
-    pub(crate) fn publish(&self, after: Position, commit: Commit, held: usize, touches: &[Touch]) {
+    pub(crate) fn publish(&self, after: Position, commit: Commit, held: usize, effects: &Effects) {
         let (position, end) = (commit.position, commit.end);
         self.tail.write().push(after, commit, held);
         self.durable.store(end.0, Ordering::Release);
-        self.index.write().publish(position, end, touches);
+        self.index.write().publish(position, end, effects);
     }
 
     /// Recovery read everything there is before `end`.
@@ -317,60 +451,73 @@ impl LogReader {
         self.durable.store(end.0, Ordering::Release);
         let mut index = self.index.write();
         index.published = index.published.max(end);
+        index.raise_starts();
     }
 
     /// Where to start looking for `offset`, and the partition's bounds.
     pub(crate) fn place(&self, partition: PartitionId, offset: Offset) -> Option<Place> {
-        let index = self.index.read();
-        let track = index.get(partition)?;
-        let at = track.entry_for(offset).map(|entry| entry.position);
-        Some(Place {
-            at,
-            start: track.start,
-            end: track.end,
-        })
+        self.index.read().place(partition, offset)
     }
 
-    /// The commit at `at`, or the next one if a file was sealed there.
+    /// The commit of `frame`, or the next one if a file was sealed there. `held` is what the
+    /// reader read last.
     pub(crate) fn load(
         &self,
-        at: Position,
+        frame: Frame,
         source: Source,
-        ahead: usize,
+        held: &mut Option<Chunk>,
     ) -> Result<Option<Commit>, ReadError> {
-        if let Some(commit) = self.tail.read().get(at) {
+        let in_chunk = |chunk: &Chunk| chunk.get(frame.at, self.journal_id);
+        if let Some(commit) = held.as_ref().and_then(in_chunk) {
+            return Ok(Some(commit));
+        }
+        if let Some(commit) = self.tail.read().get(frame.at) {
             return Ok(Some(commit.clone()));
         }
-        if let Some(commit) = self.cold.lock().get(at) {
-            return Ok(Some(commit.clone()));
-        }
-        match source {
-            Source::CacheOnly => Ok(None),
-            Source::Disk => self.read_from_disk(at, ahead).map(Some),
-        }
+        let known = self.cold.lock().get(frame.at).cloned();
+        let chunk = match (known, source) {
+            (Some(chunk), _) => chunk,
+            (None, Source::CacheOnly) => return Ok(None),
+            (None, Source::Disk) => self.read_from_disk(frame.at, frame.sequential)?,
+        };
+        let commit = in_chunk(&chunk).ok_or_else(|| self.damaged(frame.at))?;
+        *held = Some(chunk);
+        Ok(Some(commit))
     }
 
-    fn read_from_disk(&self, asked: Position, ahead: usize) -> Result<Commit, ReadError> {
+    /// A reader has gone through all of a chunk.
+    pub(crate) fn done_with(&self, chunk: &Chunk) {
+        self.cold.lock().set_done(chunk);
+    }
+
+    fn read_from_disk(&self, asked: Position, sequential: bool) -> Result<Chunk, ReadError> {
+        let ahead = match sequential {
+            true => self.cold.lock().read_ahead(),
+            false => AHEAD_LEAST,
+        };
         let mut at = asked;
         loop {
-            let chunk = self.read_chunk(at, ahead)?;
-            let mut found = self.whole_commits(at, &chunk);
-            let first = match found.next() {
-                Some(first) if first.is_seal() => {
-                    at = Position(
-                        self.geometry.start_of(self.geometry.file_of(at) + 1).0 + FILE_HEADER,
-                    );
-                    continue;
+            let bytes = self.read_chunk(at, ahead)?;
+            let mut end = at;
+            let mut sealed = false;
+            for commit in self.whole_commits(at, &bytes) {
+                sealed = commit.is_seal();
+                if sealed {
+                    break;
                 }
-                Some(first) => first,
-                None => return Err(self.damaged(at)),
-            };
-            let mut cold = self.cold.lock();
-            cold.put(asked, first.clone());
-            for commit in found.filter(|commit| !commit.is_seal()) {
-                cold.put(commit.position, commit);
+                end = commit.end;
             }
-            return Ok(first);
+            let length = usize::try_from(end.0 - at.0).unwrap_or(0);
+            if length > 0 {
+                let chunk = Chunk::new(asked, at, bytes.slice(..length));
+                self.cold.lock().put(chunk.clone());
+                return Ok(chunk);
+            }
+            if !sealed {
+                return Err(self.damaged(at));
+            }
+            let next = self.geometry.file_of(at) + 1;
+            at = self.geometry.position(next, FILE_HEADER);
         }
     }
 
@@ -441,13 +588,4 @@ impl LogReader {
             byte: self.geometry.byte_of(position),
         }
     }
-}
-
-/// An answer of the index.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// Unknown only if the partition holds nothing.
-    pub(crate) at: Option<Position>,
-    pub(crate) start: Offset,
-    pub(crate) end: Offset,
 }

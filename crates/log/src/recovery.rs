@@ -20,8 +20,10 @@ use crate::index::Index;
 use crate::index_export::{self, IndexError};
 use crate::journal::{Journal, JournalOptions, journal_dir};
 use crate::position::{Geometry, Position};
+use crate::promoter::Promoter;
 use crate::reader::{CacheBudgets, LogReader};
 use crate::scan::{Scan, Scanned};
+use crate::segment::{Objects, SegmentStore};
 use crate::supply::{JournalFile, PAGE, Stock, Supply, SupplyError, SupplyOptions, journal_path};
 
 const FIRST_FILE: u64 = 1;
@@ -114,12 +116,14 @@ impl Journal {
     ///
     /// Every frame from `from` on, or from the beginning, is handed to `replay` with the position
     /// of its commit, in order. A torn last commit is cut, with a warning. `journal_id` is the
-    /// data directory's own number: files with another one are refused.
+    /// data directory's own number: files with another one are refused. `segments` is where
+    /// batches go that outlive the journal; opening does not read it.
     pub fn open(
         disk: Arc<dyn Disk>,
         data_dir: &Path,
         options: &JournalOptions,
         journal_id: u64,
+        segments: SegmentStore,
         from: Option<ReplayFrom<'_>>,
         replay: &mut dyn FnMut(Position, FrameRef<'_>),
     ) -> Result<(Self, Arc<LogReader>), RecoverError> {
@@ -130,9 +134,8 @@ impl Journal {
             index_export::decode(from.index)
         })?;
         if let Some(oldest) = files.journal.first() {
-            // The snapshot's index may be older than the last file that was dropped. It forgets
-            // that file before anything is added, which then gets entries of its own.
-            index.forget_below(files.geometry.start_of(oldest.number));
+            // The snapshot's index may be older than the last file that was dropped.
+            index.clamp_below(files.geometry.position(oldest.number, FILE_HEADER));
         }
         let handles = Handles::new(Arc::clone(&disk), dir.clone());
         let recovery = Recovery {
@@ -147,8 +150,14 @@ impl Journal {
             cold: options.cold_cache_bytes,
         };
         let geometry = recovery.files.geometry;
+        let objects = Objects::new(segments, journal_id);
         let reader = Arc::new(LogReader::new(
-            geometry, journal_id, handles, index, budgets,
+            geometry,
+            journal_id,
+            handles,
+            index,
+            budgets,
+            (objects.clone(), &options.segments),
         ));
         for file in &recovery.files.journal {
             reader.add_file(file.number);
@@ -158,7 +167,7 @@ impl Journal {
             Some(start) => Some(recovery.replay(start, replay_from, &reader, replay)?),
             None => None,
         };
-        recovery.finish(options, reader, end)
+        recovery.finish(options, reader, objects, end)
     }
 }
 
@@ -312,14 +321,14 @@ impl Recovery {
                 detail,
             )
         };
-        let touches = commit.touches().map_err(bad)?;
+        let effects = commit.effects().map_err(bad)?;
         if commit.position >= replay_from {
             for frame in commit.frames() {
                 replay(commit.position, frame.map_err(bad)?);
             }
         }
         let held = commit.bytes.len();
-        reader.publish(after, commit, held, &touches);
+        reader.publish(after, commit, held, &effects);
         Ok(())
     }
 
@@ -381,6 +390,7 @@ impl Recovery {
         self,
         options: &JournalOptions,
         reader: Arc<LogReader>,
+        objects: Objects,
         end: Option<LogEnd>,
     ) -> Result<(Journal, Arc<LogReader>), RecoverError> {
         let Self {
@@ -451,8 +461,10 @@ impl Recovery {
         };
         reader.add_file(file.number);
         reader.set_durable(geometry.position(file.number, at));
+        let promoter = Promoter::new(Arc::clone(&reader), objects, options.segments.clone());
         let journal = Journal {
             reader: Arc::clone(&reader),
+            promoter,
             supply: Arc::new(supply),
             geometry,
             journal_id,

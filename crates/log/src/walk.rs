@@ -1,16 +1,14 @@
-//! Walking commits in search of one partition's batches.
+//! Walking one partition's batches, first through segments and then through the journal.
 
 use forebay_base::{Offset, PartitionId};
 
+use crate::cold::Chunk;
 use crate::commit::{COMMIT_HEADER, Commit};
 use crate::frame::find;
+use crate::index::Place;
 use crate::position::Position;
 use crate::reader::{LogReader, ReadError, Source, Stored};
-
-/// Bytes read from the disk for a reader that jumps.
-const READ_ONCE: usize = 64 << 10;
-/// Bytes read from the disk for a reader that goes through commits one after the other.
-const READ_AHEAD: usize = 1 << 20;
+use crate::segment::{Run, RunFound, RunPlace, RunWalk};
 
 /// Where a reader of one partition stopped. Start with the default; a cursor that does not fit
 /// the next read costs time, never correctness.
@@ -20,14 +18,45 @@ pub struct Cursor {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CursorPlace {
-    partition: PartitionId,
-    /// Every batch that ends above this offset lies at `at`, frame byte `frame`, or later.
-    next: Offset,
-    at: Position,
-    frame: usize,
-    /// The commit at `at` follows what was read before.
-    sequential: bool,
+pub(crate) struct CursorPlace {
+    pub(crate) partition: PartitionId,
+    /// Every batch that ends above this offset lies at `spot` or later.
+    pub(crate) next: Offset,
+    pub(crate) spot: Spot,
+}
+
+/// Where a batch is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    Journal(Frame),
+    Segment(RunPlace),
+}
+
+/// A frame of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Its commit, or a seal before it.
+    pub(crate) at: Position,
+    /// Where it begins in the commit.
+    pub(crate) byte: usize,
+    /// The commit follows what was read before.
+    pub(crate) sequential: bool,
+}
+
+impl Frame {
+    pub(crate) fn first_of(at: Position, sequential: bool) -> Self {
+        Self {
+            at,
+            byte: COMMIT_HEADER,
+            sequential,
+        }
+    }
+}
+
+impl Cursor {
+    pub(crate) fn place(&self) -> Option<&CursorPlace> {
+        self.place.as_ref()
+    }
 }
 
 /// What [`Walk::find`] came to.
@@ -38,17 +67,36 @@ pub(crate) enum Found {
     NeedsDisk,
 }
 
-/// One read's way through the journal.
+/// What one step of [`Walk::find`] came to.
+enum Step {
+    Found(Found),
+    /// Nothing lies below this offset any more.
+    OnFrom(Offset),
+}
+
+/// What the walk goes through now.
+enum Way<'a> {
+    /// The index must be asked.
+    Unknown,
+    Run(Run, Box<RunWalk<'a>>),
+    /// The commit at the place, if it was loaded.
+    Journal(Option<Commit>),
+}
+
+/// One read's way through a partition.
 pub(crate) struct Walk<'a> {
     reader: &'a LogReader,
     partition: PartitionId,
     source: Source,
     cursor: &'a mut Cursor,
     place: Option<CursorPlace>,
-    commit: Option<Commit>,
-    /// The high watermark as it was when the index was last asked.
+    way: Way<'a>,
+    /// What was read from the disk last; here it cannot be evicted by others.
+    chunk: Option<Chunk>,
+    /// The high watermark as it was when the index was last asked, and where the journal ended.
     end: Offset,
-    /// Where to go on after the batch that was found, once it is accepted.
+    published: Position,
+    /// The batch that was found: its end, and in the journal the frame behind it.
     after: Option<(Offset, usize)>,
 }
 
@@ -66,8 +114,10 @@ impl<'a> Walk<'a> {
             source,
             cursor,
             place,
-            commit: None,
+            way: Way::Unknown,
+            chunk: None,
             end: 0,
+            published: Position(0),
             after: None,
         }
     }
@@ -75,126 +125,228 @@ impl<'a> Walk<'a> {
     /// The first batch that holds an offset of `offset` or above. The walk stays before it until
     /// [`Walk::accept`].
     pub(crate) fn find(&mut self, offset: Offset) -> Result<Found, ReadError> {
-        let goes_on = self.commit.is_some()
-            && offset < self.end
-            && self.place.is_some_and(|place| place.next == offset);
-        if !goes_on && !self.consult_index(offset)? {
-            return Ok(Found::End);
-        }
+        let mut wanted = offset;
+        // Where batches had gone from when the index was asked again.
+        let mut gone = None;
         loop {
-            let Some(place) = self.place else {
-                return Ok(Found::End);
-            };
-            self.load(place)
-                .map_err(|error| self.or_trimmed(error, offset))?;
-            let Some(commit) = &self.commit else {
-                return Ok(Found::NeedsDisk);
-            };
-            let (position, next_commit) = (commit.position, commit.end);
-            let frames = commit.unpadded();
-            let hit = find(frames, place.frame, self.partition, offset)
-                .map_err(|_| self.reader.damaged(position))?;
-            if let Some(hit) = hit {
-                let batch = Stored {
-                    base_offset: hit.base_offset,
-                    records: hit.records,
-                    max_timestamp: hit.max_timestamp,
-                    batch: commit.bytes.slice(hit.payload),
-                };
-                self.after = Some((hit.base_offset + u64::from(hit.records), hit.next));
-                return Ok(Found::Batch(batch));
-            }
-            self.commit = None;
-            self.put(CursorPlace {
-                partition: self.partition,
-                next: offset,
-                at: next_commit,
-                frame: COMMIT_HEADER,
-                sequential: true,
-            });
-            if !self.consult_index(offset)? {
-                return Ok(Found::End);
+            match self.step(wanted) {
+                Ok(Step::Found(found)) => return Ok(found),
+                Ok(Step::OnFrom(next)) => wanted = next.max(wanted),
+                Err(error) if error.is_gone() && gone != Some(self.location()) => {
+                    // Promoted, cleaned or trimmed while this read was on its way.
+                    gone = Some(self.location());
+                    self.place = None;
+                    self.way = Way::Unknown;
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    fn step(&mut self, wanted: Offset) -> Result<Step, ReadError> {
+        let goes_on = wanted < self.end
+            && match &self.way {
+                Way::Unknown => false,
+                Way::Run(run, _) => run.first <= wanted && wanted < run.end,
+                Way::Journal(commit) => {
+                    commit.is_some() && self.place.is_some_and(|place| place.next == wanted)
+                }
+            };
+        if !goes_on && let Some(step) = self.consult_index(wanted)? {
+            return Ok(step);
+        }
+        match &mut self.way {
+            Way::Unknown => Ok(Step::Found(Found::End)),
+            Way::Run(run, walk) => {
+                let end = run.end;
+                let found = walk.find(wanted)?;
+                self.keep_run_place(wanted);
+                match found {
+                    RunFound::Batch(batch) => {
+                        self.after = Some((batch_end(&batch), 0));
+                        Ok(Step::Found(Found::Batch(batch)))
+                    }
+                    RunFound::NeedsDisk => Ok(Step::Found(Found::NeedsDisk)),
+                    RunFound::End => Ok(Step::OnFrom(end)),
+                }
+            }
+            Way::Journal(_) => self.step_journal(wanted),
+        }
+    }
+
+    /// Looks through one commit.
+    fn step_journal(&mut self, wanted: Offset) -> Result<Step, ReadError> {
+        let Some(CursorPlace {
+            spot: Spot::Journal(frame),
+            ..
+        }) = self.place
+        else {
+            return Ok(Step::Found(Found::End));
+        };
+        let (commit, frame) = match self.load(frame, wanted)? {
+            Some(loaded) => loaded,
+            None => return Ok(Step::Found(Found::NeedsDisk)),
+        };
+        let hit = find(commit.unpadded(), frame.byte, self.partition, wanted)
+            .map_err(|_| self.reader.damaged(commit.position))?;
+        if let Some(hit) = hit {
+            let batch = Stored {
+                base_offset: hit.base_offset,
+                records: hit.records,
+                max_timestamp: hit.max_timestamp,
+                batch: commit.bytes.slice(hit.payload),
+            };
+            self.after = Some((batch_end(&batch), hit.next));
+            self.way = Way::Journal(Some(commit));
+            return Ok(Step::Found(Found::Batch(batch)));
+        }
+        self.put(wanted, Spot::Journal(Frame::first_of(commit.end, true)));
+        self.way = Way::Journal(None);
+        self.leave_chunk(commit.end);
+        Ok(Step::OnFrom(wanted))
     }
 
     /// Goes on behind the batch that was found last.
     pub(crate) fn accept(&mut self) {
-        if let (Some((next, frame)), Some(place)) = (self.after.take(), self.place) {
-            self.put(CursorPlace {
-                next,
-                frame,
-                ..place
-            });
+        let (Some((next, byte)), Some(place)) = (self.after.take(), self.place) else {
+            return;
+        };
+        match (&mut self.way, place.spot) {
+            (Way::Run(_, walk), _) => {
+                walk.accept();
+                self.keep_run_place(next);
+            }
+            (_, Spot::Journal(frame)) => {
+                self.put(next, Spot::Journal(Frame { byte, ..frame }));
+            }
+            _ => {}
         }
     }
 
-    fn put(&mut self, place: CursorPlace) {
-        self.place = Some(place);
+    fn put(&mut self, next: Offset, spot: Spot) {
+        self.place = Some(CursorPlace {
+            partition: self.partition,
+            next,
+            spot,
+        });
         self.cursor.place = self.place;
     }
 
-    /// Jumps forward if the index knows a later place for `offset`, or back if the walk is past
-    /// it. False if `offset` is not durable yet.
-    fn consult_index(&mut self, offset: Offset) -> Result<bool, ReadError> {
-        let Some(known) = self.reader.place(self.partition, offset) else {
-            return Ok(false);
+    fn keep_run_place(&mut self, next: Offset) {
+        if let Way::Run(_, walk) = &self.way {
+            let spot = Spot::Segment(walk.place());
+            self.put(next, spot);
+        }
+    }
+
+    /// Finds the way to `wanted`, or an answer.
+    fn consult_index(&mut self, wanted: Offset) -> Result<Option<Step>, ReadError> {
+        let Some(known) = self.reader.place(self.partition, wanted) else {
+            return Ok(Some(Step::Found(Found::End)));
         };
-        if offset < known.start {
+        if wanted < known.start {
             return Err(ReadError::OutOfRange {
-                offset,
+                offset: wanted,
                 start: known.start,
             });
         }
         self.end = known.end;
-        let Some(at) = known.at.filter(|_| offset < known.end) else {
-            return Ok(false);
+        self.published = known.published;
+        if wanted >= known.end {
+            return Ok(Some(Step::Found(Found::End)));
+        }
+        if let Some(run) = known.run {
+            self.enter_run(run, wanted);
+            return Ok(None);
+        }
+        if known.from > wanted {
+            return Ok(Some(Step::OnFrom(known.from)));
+        }
+        Ok(self.enter_journal(&known, wanted))
+    }
+
+    fn enter_run(&mut self, run: Run, wanted: Offset) {
+        let from = self.place.and_then(|place| match place.spot {
+            Spot::Segment(at) if place.next <= wanted => Some(at),
+            _ => None,
+        });
+        let segments = &self.reader.segments;
+        let walk = segments.walk(self.partition, &run, from, self.source);
+        self.way = Way::Run(run, Box::new(walk));
+    }
+
+    /// Jumps forward if the index knows a later place, or back if the walk is past it.
+    fn enter_journal(&mut self, known: &Place, wanted: Offset) -> Option<Step> {
+        let Some(at) = known.at else {
+            return Some(Step::Found(Found::End));
         };
-        let stays = self
-            .place
-            .is_some_and(|place| place.next <= offset && place.at >= at);
+        let stays = self.place.is_some_and(|place| match place.spot {
+            Spot::Journal(frame) => place.next <= wanted && frame.at >= at,
+            Spot::Segment(_) => false,
+        });
         if !stays {
-            self.commit = None;
-            self.put(CursorPlace {
-                partition: self.partition,
-                next: offset,
-                at,
-                frame: COMMIT_HEADER,
-                sequential: false,
-            });
+            // Who comes from a segment reads on in order.
+            let from_segment = |place: CursorPlace| matches!(place.spot, Spot::Segment(_));
+            let sequential = self.place.is_some_and(from_segment);
+            self.put(wanted, Spot::Journal(Frame::first_of(at, sequential)));
         }
-        Ok(true)
-    }
-
-    /// A file is dropped when all in it was trimmed, perhaps while this read was on its way.
-    fn or_trimmed(&self, error: ReadError, offset: Offset) -> ReadError {
-        match (error, self.reader.bounds(self.partition)) {
-            (ReadError::Dropped(_), Some(bounds)) if offset < bounds.start => {
-                ReadError::OutOfRange {
-                    offset,
-                    start: bounds.start,
-                }
-            }
-            (error, _) => error,
+        if !stays || !matches!(self.way, Way::Journal(_)) {
+            self.way = Way::Journal(None);
+        }
+        match self.location() {
+            // All that is below the high watermark was looked through: the rest is gone.
+            Location::Journal(at) if at >= self.published => Some(Step::Found(Found::End)),
+            _ => None,
         }
     }
 
-    /// Has the commit at `place` in `self.commit`, unless it needs the disk and may not use it.
-    fn load(&mut self, place: CursorPlace) -> Result<(), ReadError> {
-        if self.commit.is_some() {
-            return Ok(());
+    /// The commit of `frame`, unless it needs the disk and may not use it.
+    fn load(&mut self, frame: Frame, wanted: Offset) -> Result<Option<(Commit, Frame)>, ReadError> {
+        if let Way::Journal(commit) = &mut self.way
+            && let Some(commit) = commit.take()
+        {
+            return Ok(Some((commit, frame)));
         }
-        let ahead = if place.sequential {
-            READ_AHEAD
-        } else {
-            READ_ONCE
-        };
-        self.commit = self.reader.load(place.at, self.source, ahead)?;
-        if let Some(commit) = &self.commit {
+        let commit = self.reader.load(frame, self.source, &mut self.chunk)?;
+        Ok(commit.map(|commit| {
             // Behind a seal the commit lies in the next file.
             let at = commit.position;
-            self.put(CursorPlace { at, ..place });
-        }
-        Ok(())
+            let frame = Frame { at, ..frame };
+            let next = self.place.map_or(wanted, |place| place.next);
+            self.put(next, Spot::Journal(frame));
+            (commit, frame)
+        }))
     }
+
+    /// Tells the cache of a chunk that was gone through.
+    fn leave_chunk(&mut self, at: Position) {
+        if self.chunk.as_ref().is_some_and(|chunk| at >= chunk.end)
+            && let Some(chunk) = self.chunk.take()
+        {
+            self.reader.done_with(&chunk);
+        }
+    }
+
+    fn location(&self) -> Location {
+        match (&self.way, self.place) {
+            (Way::Run(run, _), _) => Location::Run(run.segment, run.first),
+            (_, Some(place)) => match place.spot {
+                Spot::Journal(frame) => Location::Journal(frame.at),
+                Spot::Segment(_) => Location::None,
+            },
+            _ => Location::None,
+        }
+    }
+}
+
+/// Where a walk is, to tell whether the index has sent it elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Location {
+    None,
+    Run(u64, Offset),
+    Journal(Position),
+}
+
+fn batch_end(batch: &Stored) -> Offset {
+    batch.base_offset.saturating_add(u64::from(batch.records))
 }

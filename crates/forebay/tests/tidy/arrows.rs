@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &str)] = &[
     (
         "forebay-log",
         "forebay-base async-trait bytes crc32c foldhash futures-util hashbrown object_store \
-         parking_lot pollster rustix serde thiserror tokio tracing",
+         parking_lot pollster postcard rustix serde thiserror tokio tracing",
     ),
     (
         "forebay-broker",

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use forebay_base::{Offset, PartitionId};
+use serde::{Deserialize, Serialize};
 
 use super::Run;
 use crate::position::Position;
@@ -11,7 +12,7 @@ use crate::reader::Stored;
 
 /// New segments that are durable, and what the index is to know of them. It becomes true when
 /// the commit it is written in is durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentChange {
     /// The journal below this position is worked off; 0 if the change is not about the journal.
     pub below: Position,
@@ -22,7 +23,7 @@ pub struct SegmentChange {
 }
 
 /// A segment that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewSegment {
     /// Its number, above that of every segment before.
     pub number: u64,
@@ -31,7 +32,7 @@ pub struct NewSegment {
 }
 
 /// The part of a [`SegmentChange`] that is about one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionChange {
     /// Which partition.
     pub partition: PartitionId,
@@ -49,6 +50,13 @@ pub trait Keeper {
     /// What is to be kept of a batch. Asked once for each batch, partition by partition in
     /// rising id, offsets rising.
     fn keep(&mut self, partition: PartitionId, batch: &Stored) -> Kept;
+
+    /// False if nothing in this range of offsets is kept: batches in it are then neither read
+    /// nor asked for. May be asked for batches some way ahead of [`Keeper::keep`].
+    fn may_keep(&mut self, partition: PartitionId, offsets: Range<Offset>) -> bool {
+        let _without_a_look = (partition, offsets);
+        true
+    }
 }
 
 /// What is kept of a batch.

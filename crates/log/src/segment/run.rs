@@ -1,12 +1,13 @@
 //! What the index remembers of a segment.
 
 use forebay_base::Offset;
+use serde::{Deserialize, Serialize};
 
 /// A contiguous range of offsets of one partition in one segment.
 ///
 /// A run speaks for its whole range: an offset from `first` to `end` that no batch in it holds
 /// was dropped (settled, compacted, expired) and will never be seen again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The number of the segment it lies in.
     pub segment: u64,

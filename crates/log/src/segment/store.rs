@@ -12,7 +12,8 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::SegmentError;
+use super::{DiskObjects, SegmentError};
+use crate::disk::Disk;
 
 /// Parts on their way to a remote store at a time.
 const PARTS_UNDER_WAY: usize = 2;
@@ -47,6 +48,12 @@ impl SegmentStore {
             prefix: Path::from(prefix),
             runtime,
         }
+    }
+
+    /// Where segments are by default: the folder `segments` of a data directory.
+    pub fn local(disk: Arc<dyn Disk>, data_dir: &std::path::Path) -> Self {
+        let objects = DiskObjects::new(disk, data_dir.join("segments"));
+        Self::new(Arc::new(objects), "", None)
     }
 
     fn wait<F: Future>(&self, future: F) -> F::Output {

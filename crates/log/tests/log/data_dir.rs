@@ -4,7 +4,9 @@ use std::fs;
 use std::sync::Arc;
 
 use forebay_base::PartitionId;
-use forebay_log::{Cursor, DataDir, DataDirError, Journal, JournalOptions, RealDisk, Source};
+use forebay_log::{
+    Cursor, DataDir, DataDirError, Journal, JournalOptions, RealDisk, SegmentStore, Source,
+};
 
 use crate::world::{append, commit_of};
 
@@ -117,7 +119,9 @@ fn the_real_disk_does_what_the_simulated_one_does() {
     let open = |replayed: &mut u64| {
         let disk = Arc::new(RealDisk);
         let replay = &mut |_, _: forebay_log::FrameRef<'_>| *replayed += 1;
-        Journal::open(disk, data.path(), &options, data.journal_id(), None, replay).unwrap()
+        let segments = SegmentStore::local(disk.clone(), data.path());
+        let id = data.journal_id();
+        Journal::open(disk, data.path(), &options, id, segments, None, replay).unwrap()
     };
     let (mut journal, reader) = open(&mut 0);
     for offset in 0..200 {

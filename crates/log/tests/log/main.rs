@@ -5,7 +5,9 @@
 mod check;
 mod crash;
 mod data_dir;
+mod generations;
 mod golden;
+mod promotion;
 mod reading;
 mod recovery;
 mod repair;

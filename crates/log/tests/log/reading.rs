@@ -371,14 +371,14 @@ fn the_index_of_a_deep_backlog_and_of_many_partitions_is_small() {
             .unwrap();
     }
     let one = opened.reader.export_index().len();
-    assert!(one < 640 * 25 + 100, "{one}");
+    assert!(one < 640 * 33 + 150, "{one}");
     let mut commit = commit_of(&[]);
     for partition in 10..10_010 {
         commit.push_append(&[(PartitionId(partition), 0)], 1, 0, b"x");
     }
     opened.journal.write(commit).unwrap();
     let many = opened.reader.export_index().len() - one;
-    assert_eq!(many, 10_000 * (36 + 24));
+    assert_eq!(many, 10_000 * (52 + 32));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forebay_base::{Offset, PartitionId};
 use forebay_log::{
     CommitBuilder, Committed, FrameRef, Journal, JournalOptions, LogReader, Position, RecoverError,
-    ReplayFrom, SimDisk, WriteError,
+    ReplayFrom, SegmentStore, SimDisk, WriteError,
 };
 
 pub(crate) const ID: u64 = 0x0123_4567_89ab_cdef;
@@ -21,6 +21,8 @@ pub(crate) enum Frame {
         payload: Vec<u8>,
     },
     State(Vec<u8>),
+    /// Seen in replay only.
+    Segments(Vec<u8>),
 }
 
 impl From<FrameRef<'_>> for Frame {
@@ -33,6 +35,7 @@ impl From<FrameRef<'_>> for Frame {
                 payload: append.payload.to_vec(),
             },
             FrameRef::State(payload) => Self::State(payload.to_vec()),
+            FrameRef::Segments(payload) => Self::Segments(payload.to_vec()),
         }
     }
 }
@@ -49,6 +52,7 @@ impl Frame {
                 commit.push_append(entries, *records, *latest, payload);
             }
             Self::State(payload) => commit.push_state(payload),
+            Self::Segments(_) => panic!("a change is pushed as what it is"),
         }
     }
 }
@@ -122,6 +126,7 @@ impl World {
             Self::dir(),
             &self.options,
             ID,
+            SegmentStore::local(Arc::new(self.disk.clone()), Self::dir()),
             from,
             &mut |position, frame| replayed.push((position, Frame::from(frame))),
         )?;
