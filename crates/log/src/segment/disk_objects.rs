@@ -1,7 +1,7 @@
 //! Objects as files on a [`Disk`].
 //!
 //! This is where segments are by default. It is our own and not a ready-made one for two reasons:
-//! every part is synced when it is written, so that no long writeback at the end of a segment
+//! what is written is synced in small steps, so that no long writeback at the end of a segment
 //! stalls the journal; and a simulated disk under it tests the very code that runs in life.
 
 use std::fmt;
@@ -25,6 +25,8 @@ use object_store::{
 use crate::disk::{Disk, DiskFile};
 
 const UNFINISHED: &str = ".new";
+/// Bytes that are written before they are synced: what a sync of another file may have to wait for.
+const SYNC_BYTES: usize = 2 << 20;
 
 /// Objects as files below one folder of a [`Disk`].
 ///
@@ -286,12 +288,12 @@ impl MultipartUpload for DiskUpload {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
         let synced = Arc::clone(&self.synced);
         Box::pin(async move {
-            for bytes in &data {
+            for bytes in data.iter().flat_map(|bytes| bytes.chunks(SYNC_BYTES)) {
                 file.write_at(at, bytes)
+                    .and_then(|()| file.sync_data())
                     .map_err(|error| failed(&path, error))?;
                 at += bytes.len() as u64;
             }
-            file.sync_data().map_err(|error| failed(&path, error))?;
             synced.fetch_add(length, Ordering::Relaxed);
             Ok(())
         })
