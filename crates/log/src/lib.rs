@@ -29,7 +29,6 @@ mod recovery;
 mod repair;
 mod runs;
 mod scan;
-#[allow(dead_code, reason = "what reads whole segments comes next")]
 mod segment;
 mod snapshot;
 mod space;
