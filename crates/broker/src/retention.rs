@@ -23,10 +23,6 @@ pub(crate) enum UpTo {
     /// All below this offset, settled or not.
     Offset(Offset),
     /// All below the highest of these offsets below which everything is settled.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "asked for when there are segments")
-    )]
     LastSettled(Vec<Offset>),
 }
 
@@ -57,9 +53,11 @@ impl Retention {
             for partition in &topic.partitions {
                 let known = known.get(partition).copied();
                 let below = self.below(*partition, &topic.config, known, now, reader);
-                trims.extend(below.map(|below| Trim {
+                let settled = || settled(*partition, &topic.config, reader);
+                let up_to = below.map(UpTo::Offset).or_else(settled);
+                trims.extend(up_to.map(|up_to| Trim {
                     partition: *partition,
-                    up_to: UpTo::Offset(below),
+                    up_to,
                 }));
             }
         }
@@ -93,8 +91,22 @@ impl Retention {
             self.oldest.insert(partition, Oldest { offset, latest });
             Some(offset)
         });
-        by_time.filter(|below| *below > bounds.start)
+        let by_size = config
+            .retention
+            .bytes
+            .map(|bytes| reader.offset_for_size(partition, bytes).min(bounds.end));
+        by_time.max(by_size).filter(|below| *below > bounds.start)
     }
+}
+
+/// Where the runs of a work queue end: what is settled and has left the journal cannot be replayed
+/// any more.
+fn settled(partition: PartitionId, config: &TopicConfig, reader: &LogReader) -> Option<UpTo> {
+    if !config.retention.until_settled {
+        return None;
+    }
+    let ends: Vec<Offset> = reader.runs(partition).iter().map(|run| run.end).collect();
+    (!ends.is_empty()).then_some(UpTo::LastSettled(ends))
 }
 
 /// The first batch with a record of `time` or later; if there is none, one that lies beyond all.

@@ -146,3 +146,37 @@ async fn what_a_client_wants_gone_stays_gone() {
     let unknown = world.broker.call(unknown).await.unwrap_err();
     assert_eq!(unknown, Refusal::NoSuchPartition);
 }
+
+#[tokio::test]
+async fn a_partition_that_holds_more_than_it_may_loses_its_oldest_records() {
+    let world = World::with(Arc::new(SystemClock), quick);
+    let config = TopicConfig {
+        retention: Retention {
+            bytes: Some(2 << 20),
+            ..Retention::for_ms(u64::MAX)
+        },
+        ..TopicConfig::default()
+    };
+    let topic = world.topic("history", config).await;
+    let id = topic.partitions[0];
+    let body = vec![7; 64 << 10];
+    for _ in 0..24 {
+        world.publish(&topic, &[&body]).await;
+    }
+    let begun = Instant::now();
+    for _ in 0..24 {
+        world.publish(&topic, &[&body]).await;
+    }
+    while world.broker.bounds(id).start < 12 {
+        let bounds = world.broker.bounds(id);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{bounds:?}");
+        world.stats(&topic).await;
+    }
+    let bounds = world.broker.bounds(id);
+    assert!(
+        bounds.start < 24,
+        "{bounds:?} is much less than it may hold"
+    );
+    let stats = world.stats(&topic).await;
+    assert_eq!(stats.ready, bounds.end - bounds.start);
+}
