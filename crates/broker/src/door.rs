@@ -175,7 +175,7 @@ impl Broker {
 
     /// Counters of the whole broker.
     pub fn counters(&self) -> Counters {
-        *self.inner.counters.lock()
+        self.inner.counters.lock().clone()
     }
 
     pub(crate) fn reader(&self) -> &Arc<LogReader> {

@@ -21,6 +21,7 @@ mod fuzz;
 mod mailbox;
 mod measures;
 mod options;
+mod promotion;
 mod reading;
 mod records;
 mod recovery;
@@ -63,4 +64,4 @@ pub use forebay_stream::{
     MemberDescription, ProducerRefusal, SyncRequest, Synced,
 };
 
-pub use forebay_log::{CheckReport, Damage};
+pub use forebay_log::{CheckReport, Damage, SegmentStore};

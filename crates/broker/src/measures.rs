@@ -13,7 +13,7 @@ pub enum Pressure {
 }
 
 /// Counts since the start, but for those that say otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Topics there are.
     pub topics: u64,
@@ -35,4 +35,14 @@ pub struct Counters {
     pub settled: u64,
     /// Records that became dead letters.
     pub dead_lettered: u64,
+    /// Bytes the journal holds now, the preallocated rest of its last file left out.
+    pub journal_size: u64,
+    /// Bytes written to segments: what outlived the journal, and what was written anew since.
+    pub promoted_bytes: u64,
+    /// Segments there are now.
+    pub segments: u64,
+    /// Bytes of all segments there are now.
+    pub segment_bytes: u64,
+    /// Why nothing can be written to segments now, or deleted; it is tried again.
+    pub storage_error: Option<Arc<str>>,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use forebay_log::{DataDirError, RecoverError, SnapshotError};
+use forebay_log::{DataDirError, RecoverError, SegmentStore, SnapshotError};
 
 use crate::FrameError;
 
@@ -17,6 +17,8 @@ pub struct Options {
     /// So much of the newest journal is kept although nothing in it is needed any more, so that
     /// recent work can be replayed, bytes.
     pub journal_retain_bytes: u64,
+    /// Where records go that outlive the journal. In the data directory itself, if `None`.
+    pub segments: Option<SegmentStore>,
     /// Memory for the newest records, bytes.
     pub cache_bytes: usize,
     /// Publishing waits while the disk has less than this free, bytes.
@@ -36,6 +38,7 @@ impl Options {
             data_dir: data_dir.into(),
             journal_file_bytes: 64 << 20,
             journal_retain_bytes: 256 << 20,
+            segments: None,
             cache_bytes: 32 << 20,
             min_free_bytes: 64 << 20,
             mailbox_commands: 16 << 10,
@@ -93,6 +96,15 @@ pub struct Tuning {
     pub snapshot_every_bytes: u64,
     /// A single commit takes at most so much, unless one batch alone is larger, bytes.
     pub commit_bytes: usize,
+    /// The journal is worked off when it is longer by so many files than what is kept of it
+    /// anyway.
+    pub promote_files: u64,
+    /// So many batches are worked off at once, or one file.
+    pub promote_batches: usize,
+    /// Runs of segments are written anew in portions of so much, bytes.
+    pub clean_bytes: u64,
+    /// Between the beginnings of two passes of cleaning at least, milliseconds.
+    pub clean_every_ms: u64,
     /// Less than this left in the last file of a full disk is taken in small sips, bytes.
     pub reserve_bytes: u64,
 }
@@ -102,6 +114,10 @@ impl Default for Tuning {
         Self {
             snapshot_every_bytes: 64 << 20,
             commit_bytes: crate::shard::COMMIT_AT_MOST,
+            promote_files: 4,
+            promote_batches: 256 << 10,
+            clean_bytes: 64 << 20,
+            clean_every_ms: 10_000,
             reserve_bytes: 4 << 20,
         }
     }

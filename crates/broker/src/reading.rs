@@ -6,14 +6,50 @@ use bytes::Bytes;
 use forebay_base::{Offset, OffsetRange, PartitionId};
 use forebay_log::{LogReader, Source};
 use forebay_record::{Batch, Record};
+use tokio::task::JoinHandle;
 
 use crate::records::{DECOMPRESSED_AT_MOST, RecordsOf, damaged};
 use crate::{Broker, Deliveries, ReadError, Receipt, Run};
 
 /// Remembers where the last read stopped, so that the next one in sequence finds its place at
-/// once. One for each stream of reads; costs nothing to make.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cursor(forebay_log::Cursor);
+/// once, and what it wants in memory. One for each stream of reads; costs nothing to make.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    place: forebay_log::Cursor,
+    /// Loads what the next read will want.
+    ahead: Option<JoinHandle<()>>,
+    /// So many reads more load ahead: none of a reader that finds everything in memory anyway.
+    cold: u32,
+}
+
+/// Reads after one that had to wait for the disk for which what follows is loaded ahead.
+const COLD_READS: u32 = 16;
+
+impl Cursor {
+    /// Waits for what is being loaded. Says whether there was anything.
+    async fn catch_up(&mut self) -> bool {
+        match self.ahead.take() {
+            // A load that failed is told by the read that wants it.
+            Some(ahead) => ahead.await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Begins to load what follows, if the reader is one that has to wait for the disk.
+    fn look_ahead(&mut self, reader: &Arc<LogReader>) {
+        let busy = self
+            .ahead
+            .as_ref()
+            .is_some_and(|ahead| !ahead.is_finished());
+        if self.cold == 0 || busy {
+            return;
+        }
+        self.cold -= 1;
+        let (reader, place) = (reader.clone(), self.place);
+        let load = tokio::task::spawn_blocking(move || reader.load_ahead(&place));
+        self.ahead = Some(load);
+    }
+}
 
 /// The readable offsets of a partition: durable ones only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +82,13 @@ pub struct Delivered {
     pub record: Record,
 }
 
+#[cfg(any(test, feature = "simulation"))]
+impl Cursor {
+    pub(crate) fn place(&mut self) -> &mut forebay_log::Cursor {
+        &mut self.place
+    }
+}
+
 impl Broker {
     /// The readable offsets of a partition.
     pub fn bounds(&self, partition: PartitionId) -> Bounds {
@@ -66,13 +109,21 @@ impl Broker {
         cursor: &mut Cursor,
     ) -> Result<Vec<Stored>, ReadError> {
         let source = Source::CacheOnly;
-        if let Some(batches) = read(self.reader(), partition, from, max_bytes, cursor, source)? {
-            return Ok(batches);
+        let place = &mut cursor.place;
+        let mut found = read(self.reader(), partition, from, max_bytes, place, source)?;
+        if found.is_none() && cursor.catch_up().await {
+            let place = &mut cursor.place;
+            found = read(self.reader(), partition, from, max_bytes, place, source)?;
         }
-        let found = blocking(self.reader(), cursor, move |reader, cursor| {
-            read(reader, partition, from, max_bytes, cursor, Source::Disk)
-        });
-        Ok(found.await?.unwrap_or_default())
+        if found.is_none() {
+            let read = blocking(self.reader(), cursor, move |reader, place| {
+                read(reader, partition, from, max_bytes, place, Source::Disk)
+            });
+            found = read.await?;
+            cursor.cold = COLD_READS;
+        }
+        cursor.look_ahead(self.reader());
+        Ok(found.unwrap_or_default())
     }
 
     /// Reads the records of deliveries, in their order. A record that is not kept any more is left
@@ -87,19 +138,32 @@ impl Broker {
     ) -> Result<Vec<Delivered>, ReadError> {
         let mut delivered = Vec::with_capacity(deliveries.len());
         for runs in by_partition(&deliveries.runs) {
-            let found = match stored(self.reader(), runs, cursor, Source::CacheOnly)? {
-                Some(found) => found,
-                None => {
-                    let wanted = runs.to_vec();
-                    let found = blocking(self.reader(), cursor, move |reader, cursor| {
-                        stored(reader, &wanted, cursor, Source::Disk)
-                    });
-                    found.await?.unwrap_or_default()
-                }
-            };
+            let found = self.stored(runs, cursor).await?;
             pick(runs, &found, &mut delivered)?;
         }
         Ok(delivered)
+    }
+
+    async fn stored(
+        &self,
+        runs: &[Run],
+        cursor: &mut Cursor,
+    ) -> Result<Vec<forebay_log::Stored>, ReadError> {
+        let source = Source::CacheOnly;
+        let mut found = stored(self.reader(), runs, &mut cursor.place, source)?;
+        if found.is_none() && cursor.catch_up().await {
+            found = stored(self.reader(), runs, &mut cursor.place, source)?;
+        }
+        if found.is_none() {
+            let wanted = runs.to_vec();
+            let read = blocking(self.reader(), cursor, move |reader, place| {
+                stored(reader, &wanted, place, Source::Disk)
+            });
+            found = read.await?;
+            cursor.cold = COLD_READS;
+        }
+        cursor.look_ahead(self.reader());
+        Ok(found.unwrap_or_default())
     }
 
     /// The first record whose timestamp is at or after `timestamp`, milliseconds since 1970, and
@@ -141,10 +205,10 @@ pub(crate) fn read(
     partition: PartitionId,
     from: Offset,
     max_bytes: usize,
-    cursor: &mut Cursor,
+    place: &mut forebay_log::Cursor,
     source: Source,
 ) -> Result<Option<Vec<Stored>>, ReadError> {
-    let found = reader.read(partition, from, max_bytes, &mut cursor.0, source);
+    let found = reader.read(partition, from, max_bytes, place, source);
     let found = found.map_err(|error| explain(reader, partition, error))?;
     let stored = |stored: forebay_log::Stored| Stored {
         base_offset: stored.base_offset,
@@ -164,7 +228,7 @@ pub(crate) fn by_partition(runs: &[Run]) -> impl Iterator<Item = &[Run]> {
 pub(crate) fn stored(
     reader: &LogReader,
     runs: &[Run],
-    cursor: &mut Cursor,
+    place: &mut forebay_log::Cursor,
     source: Source,
 ) -> Result<Option<Vec<forebay_log::Stored>>, ReadError> {
     let Some(first) = runs.first() else {
@@ -172,7 +236,7 @@ pub(crate) fn stored(
     };
     let mut ranges: Vec<OffsetRange> = runs.iter().map(|run| run.range).collect();
     ranges.sort_unstable();
-    let found = reader.read_at(first.partition, &ranges, &mut cursor.0, source);
+    let found = reader.read_at(first.partition, &ranges, place, source);
     found.map_err(|error| explain(reader, first.partition, error))
 }
 
@@ -208,8 +272,8 @@ pub(crate) fn offset_for_time(
     let Some((base, latest)) = found.map_err(|error| explain(reader, partition, error))? else {
         return Ok(None);
     };
-    let mut cursor = Cursor::default();
-    let batches = read(reader, partition, base, 1, &mut cursor, Source::Disk)?;
+    let mut place = forebay_log::Cursor::default();
+    let batches = read(reader, partition, base, 1, &mut place, Source::Disk)?;
     for stored in batches.unwrap_or_default() {
         let batch = Batch::from_trusted(stored.batch).map_err(damaged)?;
         for record in batch.records(DECOMPRESSED_AT_MOST).map_err(damaged)? {
@@ -240,10 +304,10 @@ fn explain(reader: &LogReader, partition: PartitionId, error: forebay_log::ReadE
 async fn blocking<T: Send + 'static>(
     reader: &Arc<LogReader>,
     cursor: &mut Cursor,
-    read: impl FnOnce(&LogReader, &mut Cursor) -> Result<T, ReadError> + Send + 'static,
+    read: impl FnOnce(&LogReader, &mut forebay_log::Cursor) -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     let reader = reader.clone();
-    let mut moved = *cursor;
+    let mut moved = cursor.place;
     let task = tokio::task::spawn_blocking(move || {
         let result = read(&reader, &mut moved);
         (result, moved)
@@ -251,6 +315,6 @@ async fn blocking<T: Send + 'static>(
     let (result, moved) = task
         .await
         .map_err(|error| ReadError::Damaged(error.to_string()))?;
-    *cursor = moved;
+    cursor.place = moved;
     result
 }

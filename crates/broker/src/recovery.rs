@@ -32,8 +32,11 @@ pub(crate) struct Recovered {
 
 impl Recovered {
     /// What the shard has to know of it.
-    pub(crate) fn start(&self) -> Start {
+    pub(crate) fn start(&self, retain_bytes: u64) -> Start {
         Start {
+            oldest: self.journal.oldest(),
+            file_size: self.journal.file_size(),
+            retain_bytes,
             snapshot: self.snapshot.max(self.journal.oldest()),
             max_commit_bytes: self.journal.max_commit_bytes(),
             room: self.journal.room(),
@@ -56,7 +59,8 @@ pub(crate) fn recover(
         ..JournalOptions::default()
     };
     let place = (data_dir.path(), data_dir.journal_id());
-    recover_from(Arc::new(RealDisk), place, &journal_options, store)
+    let segments = options.segments.clone();
+    recover_from(Arc::new(RealDisk), place, &journal_options, segments, store)
 }
 
 /// Loads the newest snapshot and replays the journal behind it.
@@ -64,8 +68,10 @@ pub(crate) fn recover_from(
     disk: Arc<dyn Disk>,
     (data_dir, journal_id): (&Path, u64),
     options: &JournalOptions,
+    segments: Option<SegmentStore>,
     store: &SnapshotStore,
 ) -> Result<Recovered, OpenError> {
+    let segments = segments.unwrap_or_else(|| SegmentStore::local(disk.clone(), data_dir));
     let snapshot = store.load_newest_valid()?;
     let mut state = ShardState::new();
     let mut from = None;
@@ -80,7 +86,6 @@ pub(crate) fn recover_from(
     let mut broken = None;
     let mut commits = 0;
     let mut last = None;
-    let segments = SegmentStore::local(Arc::clone(&disk), data_dir);
     let (journal, reader) = Journal::open(
         disk,
         data_dir,

@@ -6,7 +6,9 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use forebay_base::{Clock, SessionId, Timestamp};
-use forebay_log::{DataDir, Journal, JournalThread, LogReader, Position, RealDisk, SnapshotStore};
+use forebay_log::{
+    DataDir, Journal, JournalNews, JournalThread, LogReader, Position, RealDisk, SnapshotStore,
+};
 use hashbrown::HashMap;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -14,10 +16,11 @@ use tokio::sync::watch;
 use crate::engine::{Effect, Engine, INPUTS_AT_ONCE, Input, Job, LOOK_MS};
 use crate::mailbox::{Answer, Inner, Letter, is_call};
 use crate::options::Tuning;
+use crate::promotion::{self, Work};
 use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
 use crate::{Event, OpenError, Options, Pressure, Refusal, Reply, RequestId};
-use crate::{catalog::CatalogChange, dead_letters, recovery, snapshots};
+use crate::{dead_letters, recovery, snapshots};
 
 /// The running shard, owned by whoever opened the broker.
 #[derive(Debug)]
@@ -63,7 +66,6 @@ struct Runner {
     /// Retention ends when this is dropped.
     _retention: Sender<()>,
     stopped: watch::Sender<Option<Result<(), String>>>,
-    _data_dir: DataDir,
 }
 
 /// Those who do the shard's jobs. They end when this is dropped.
@@ -71,6 +73,9 @@ struct Workers {
     journal: JournalThread,
     snapshots: Sender<(Position, Vec<u8>)>,
     dead_letters: Sender<DeadLetterJob>,
+    /// With the lock: as long as segments are written, nobody else may open the directory.
+    promotion: Sender<(Work, Arc<DataDir>)>,
+    data_dir: Arc<DataDir>,
 }
 
 /// Opens the data directory, recovers and starts the threads.
@@ -78,10 +83,10 @@ pub(crate) fn open(
     options: &Options,
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Inner>, Running), OpenError> {
-    let data_dir = DataDir::open(&options.data_dir)?;
+    let data_dir = Arc::new(DataDir::open(&options.data_dir)?);
     let store = SnapshotStore::open(Arc::new(RealDisk), data_dir.path(), data_dir.journal_id())?;
     let recovered = recovery::recover(options, &data_dir, &store)?;
-    let start = recovered.start();
+    let start = recovered.start(options.journal_retain_bytes);
     let (state, journal, reader) = (recovered.state, recovered.journal, recovered.reader);
     let (snapshot, commits) = (recovered.snapshot, recovered.commits);
     tracing::info!(%snapshot, commits, end = %reader.durable_end(), "recovered");
@@ -97,10 +102,9 @@ pub(crate) fn open(
         inner: inner.clone(),
         sessions: HashMap::new(),
         calls: HashMap::new(),
-        workers: Workers::start(journal, reader, store, &input_sender)?,
         _retention: keep_retention(&inner, options.retention_every_ms)?,
+        workers: Workers::start(journal, reader, store, data_dir, &input_sender)?,
         stopped: stopped_sender,
-        _data_dir: data_dir,
     };
     let (ready, wait) = channel();
     Builder::new()
@@ -120,14 +124,26 @@ impl Workers {
         journal: Journal,
         reader: Arc<LogReader>,
         store: SnapshotStore,
+        data_dir: Arc<DataDir>,
         shard: &Sender<Letter>,
     ) -> Result<Self, OpenError> {
+        let promoter = journal.promoter();
+        let back = shard.clone();
+        let promotion = worker("promotion", move |(work, locked): (_, Arc<DataDir>)| {
+            let input = promotion::work(&promoter, work);
+            drop(locked);
+            back.send(input.into()).is_ok()
+        })?;
         let back = shard.clone();
         let journal = JournalThread::spawn(
             journal,
-            Box::new(move |result| {
+            Box::new(move |news| {
+                let input = match news {
+                    JournalNews::Written(result) => Input::Written(result),
+                    JournalNews::Dropped(oldest) => Input::Dropped(oldest),
+                };
                 // The shard's thread has ended if nobody takes this.
-                let _ = back.send(Input::Written(result).into());
+                let _ = back.send(input.into());
             }),
         )?;
         let back = shard.clone();
@@ -143,6 +159,8 @@ impl Workers {
             journal,
             snapshots,
             dead_letters,
+            promotion,
+            data_dir,
         })
     }
 
@@ -156,6 +174,9 @@ impl Workers {
             }
             Job::FetchDeadLetters(job) => {
                 let _ = self.dead_letters.send(job);
+            }
+            Job::Promotion(work) => {
+                let _ = self.promotion.send((work, self.data_dir.clone()));
             }
         }
     }
@@ -297,14 +318,7 @@ impl Runner {
                     }
                 }
                 Effect::Forget(request) => drop(self.calls.remove(&request)),
-                Effect::Catalog(change) => {
-                    if let CatalogChange::TopicRemoved(topic) = &change {
-                        for partition in &topic.partitions {
-                            self.inner.reader.remove(*partition);
-                        }
-                    }
-                    self.inner.directory.follow(change);
-                }
+                Effect::Catalog(change) => self.inner.directory.follow(change),
                 Effect::Pressure(reason) => {
                     let pressure = reason.map_or(Pressure::None, Pressure::StorageFull);
                     tracing::warn!(?pressure, "the pressure on publishers has changed");

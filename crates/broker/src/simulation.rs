@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
-use forebay_log::{Disk, Journal, LogReader, Position, SnapshotStore, Source, Space};
+use forebay_log::{
+    Disk, Journal, LogReader, Position, Promoter, Run, SegmentInfo, SegmentStore, SnapshotStore,
+    Source, Space,
+};
 use forebay_stream::Committed;
 
 pub use crate::options::Tuning;
 pub use forebay_log::JournalOptions;
 
-use crate::catalog::CatalogChange;
 use crate::engine::{Effect, Engine, Input, Job};
+use crate::promotion::{self, Work};
 use crate::recovery::recover_from;
 use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
@@ -34,6 +37,8 @@ pub struct Setup {
     pub journal_id: u64,
     /// How the journal is laid out.
     pub journal: JournalOptions,
+    /// Where segments are; on the disk, if `None`.
+    pub segments: Option<SegmentStore>,
     /// When things happen.
     pub tuning: Tuning,
 }
@@ -47,6 +52,11 @@ pub enum Worker {
     Snapshots,
     /// Reads dead letters.
     DeadLetters,
+    /// Works the journal off and cleans segments.
+    Promotion,
+    /// Looks for records that were there long enough. In life this is done now and then, so it
+    /// never counts as busy.
+    Retention,
 }
 
 /// What the shard said.
@@ -124,6 +134,8 @@ pub struct Simulated {
     snapshot_jobs: VecDeque<(Position, Vec<u8>)>,
     dead_letter_jobs: VecDeque<DeadLetterJob>,
     retention: Retention,
+    promoter: Promoter,
+    promotion_jobs: VecDeque<Work>,
     recovery: Recovery,
     now: Timestamp,
 }
@@ -136,8 +148,14 @@ impl Simulated {
     pub fn open(setup: &Setup, now: Timestamp) -> Result<Self, OpenError> {
         let place = (setup.data_dir.as_path(), setup.journal_id);
         let store = SnapshotStore::open(setup.disk.clone(), place.0, place.1)?;
-        let recovered = recover_from(setup.disk.clone(), place, &setup.journal, &store)?;
-        let start = recovered.start();
+        let recovered = recover_from(
+            setup.disk.clone(),
+            place,
+            &setup.journal,
+            setup.segments.clone(),
+            &store,
+        )?;
+        let start = recovered.start(setup.journal.retain_bytes);
         let recovery = Recovery {
             snapshot: recovered.snapshot,
             commits: recovered.commits,
@@ -148,7 +166,6 @@ impl Simulated {
             engine,
             inbox: VecDeque::new(),
             said: Vec::new(),
-            journal: recovered.journal,
             reader,
             store,
             directory: Directory::default(),
@@ -156,6 +173,9 @@ impl Simulated {
             snapshot_jobs: VecDeque::new(),
             dead_letter_jobs: VecDeque::new(),
             retention: Retention::default(),
+            promoter: recovered.journal.promoter(),
+            promotion_jobs: VecDeque::new(),
+            journal: recovered.journal,
             recovery,
             now,
         };
@@ -231,6 +251,7 @@ impl Simulated {
             (Worker::Journal, low || !self.journal_jobs.is_empty()),
             (Worker::Snapshots, !self.snapshot_jobs.is_empty()),
             (Worker::DeadLetters, !self.dead_letter_jobs.is_empty()),
+            (Worker::Promotion, !self.promotion_jobs.is_empty()),
         ];
         let busy = all.into_iter().filter(|(_, busy)| *busy);
         busy.map(|(worker, _)| worker).collect()
@@ -257,32 +278,40 @@ impl Simulated {
                     true
                 });
             }
+            Worker::Promotion => {
+                let Some(work) = self.promotion_jobs.pop_front() else {
+                    return false;
+                };
+                let input = promotion::work(&self.promoter, work);
+                self.inbox.push_back(input);
+            }
+            Worker::Retention => {
+                let trims = self.retention.round(now, &self.directory, &self.reader);
+                self.inbox.extend(trims.into_iter().map(Input::Retain));
+            }
         }
         true
     }
 
-    /// Looks once what retention lets go, and asks the shard for it.
-    pub fn retain(&mut self, now: Timestamp) {
-        self.now = now;
-        let trims = self.retention.round(now, &self.directory, &self.reader);
-        self.inbox.extend(trims.into_iter().map(Input::Retain));
-    }
-
     fn step_journal(&mut self) -> bool {
-        let below = match self.journal_jobs.pop_front() {
+        let (below, had_one) = match self.journal_jobs.pop_front() {
             Some(Job::Write(commit)) => {
                 let written = self.journal.write(commit);
                 self.inbox.push_back(Input::Written(written));
                 return true;
             }
-            Some(Job::DropJournal(below)) => below,
-            _ if self.journal.space().get() == Space::Low => Position(0),
+            Some(Job::DropJournal(below)) => (below, true),
+            _ if self.journal.space().get() == Space::Low => (Position(0), false),
             _ => return false,
         };
         if let Err(error) = self.journal.drop_below(below) {
             tracing::warn!(%error, "a journal file that is no longer needed was not dropped");
         }
-        true
+        if had_one {
+            let oldest = self.journal.oldest();
+            self.inbox.push_back(Input::Dropped(oldest));
+        }
+        had_one
     }
 
     fn carry_out(&mut self) {
@@ -296,14 +325,7 @@ impl Simulated {
                 Effect::Event { session, event } => {
                     self.said.push(Said::Event { session, event });
                 }
-                Effect::Catalog(change) => {
-                    if let CatalogChange::TopicRemoved(topic) = &change {
-                        for partition in &topic.partitions {
-                            self.reader.remove(*partition);
-                        }
-                    }
-                    self.directory.follow(change);
-                }
+                Effect::Catalog(change) => self.directory.follow(change),
                 Effect::Pressure(reason) => {
                     let pressure = reason.map_or(Pressure::None, Pressure::StorageFull);
                     self.said.push(Said::Pressure(pressure));
@@ -316,6 +338,7 @@ impl Simulated {
                     self.snapshot_jobs.push_back((position, payload));
                 }
                 Effect::Job(Job::FetchDeadLetters(job)) => self.dead_letter_jobs.push_back(job),
+                Effect::Job(Job::Promotion(work)) => self.promotion_jobs.push_back(work),
             }
         }
     }
@@ -332,7 +355,8 @@ impl Simulated {
         cursor: &mut Cursor,
     ) -> Result<Vec<Stored>, ReadError> {
         let source = Source::Disk;
-        let found = reading::read(&self.reader, partition, from, max_bytes, cursor, source);
+        let place = cursor.place();
+        let found = reading::read(&self.reader, partition, from, max_bytes, place, source);
         Ok(found?.unwrap_or_default())
     }
 
@@ -347,7 +371,7 @@ impl Simulated {
     ) -> Result<Vec<Delivered>, ReadError> {
         let mut delivered = Vec::with_capacity(deliveries.len());
         for runs in reading::by_partition(&deliveries.runs) {
-            let stored = reading::stored(&self.reader, runs, cursor, Source::Disk)?;
+            let stored = reading::stored(&self.reader, runs, cursor.place(), Source::Disk)?;
             reading::pick(runs, &stored.unwrap_or_default(), &mut delivered)?;
         }
         Ok(delivered)
@@ -415,6 +439,16 @@ impl Simulated {
             oldest: self.journal.oldest(),
             end: self.journal.end(),
         }
+    }
+
+    /// The segments the index knows.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.reader.segments()
+    }
+
+    /// The runs of a partition in segments, in order.
+    pub fn runs(&self, partition: PartitionId) -> Vec<Run> {
+        self.reader.runs(partition)
     }
 
     /// Counts since the start.

@@ -144,6 +144,23 @@ impl Index {
         })
     }
 
+    /// Below this offset nothing of the partition is left: below its first run, or without runs
+    /// below what the journal holds of it. Known only when all of the journal is replayed.
+    pub(crate) fn gone_below(&self, partition: PartitionId) -> Offset {
+        let Some(track) = self.tracks.get(&partition) else {
+            return 0;
+        };
+        let first = match self.runs.of(partition).first() {
+            Some(run) => run.first,
+            None => {
+                let journal = track.entries().next();
+                let journal = journal.map_or(track.end, |entry| entry.offset);
+                journal.max(self.runs.journal_from(partition))
+            }
+        };
+        track.start.max(first.min(track.end))
+    }
+
     /// The first offset such that at most `bytes` of the partition lie at or after it.
     pub(crate) fn offset_for_size(&self, partition: PartitionId, bytes: u64) -> Offset {
         let Some(track) = self.tracks.get(&partition) else {

@@ -218,6 +218,11 @@ impl Journal {
         self.geometry.start_of(self.oldest)
     }
 
+    /// Bytes of each of its files.
+    pub fn file_size(&self) -> u64 {
+        self.geometry.file_size
+    }
+
     /// Bytes a commit can still take in the current file.
     pub fn room(&self) -> u64 {
         let used = self.at.saturating_add(SEAL_LENGTH);

@@ -12,8 +12,17 @@ use crate::position::Position;
 use crate::space::SpaceGauge;
 use crate::supply::Supply;
 
-/// Called on the journal's thread with the outcome of every commit, in order.
-pub type Completion = Box<dyn FnMut(Result<Committed, WriteError>) + Send>;
+/// What the journal's thread has done.
+#[derive(Debug)]
+pub enum JournalNews {
+    /// The outcome of a commit.
+    Written(Result<Committed, WriteError>),
+    /// Files were dropped, or could not be; the oldest that is left starts here.
+    Dropped(Position),
+}
+
+/// Called on the journal's thread with what it has done, in order.
+pub type Completion = Box<dyn FnMut(JournalNews) + Send>;
 
 /// Writes commits on its own thread, while a second thread makes the next journal file.
 ///
@@ -78,7 +87,7 @@ impl JournalThread {
         self.bell.rung.notify_all();
     }
 
-    /// [`Journal::drop_below`], soon.
+    /// [`Journal::drop_below`], soon. Several calls may be answered by one completion.
     pub fn drop_below(&self, position: Position) {
         let mut slot = self.bell.slot.lock();
         slot.drop_below = slot.drop_below.max(Some(position));
@@ -119,13 +128,14 @@ fn write_all(mut journal: Journal, bell: &Bell, mut completion: Completion) {
             (slot.commit.take(), slot.drop_below.take())
         };
         bell.rung.notify_all();
-        if let Some(position) = drop_below
-            && let Err(error) = journal.drop_below(position)
-        {
-            tracing::warn!(%error, "a journal file that is no longer needed was not dropped");
+        if let Some(position) = drop_below {
+            if let Err(error) = journal.drop_below(position) {
+                tracing::warn!(%error, "a journal file that is no longer needed was not dropped");
+            }
+            completion(JournalNews::Dropped(journal.oldest()));
         }
         if let Some(commit) = commit {
-            completion(journal.write(commit));
+            completion(JournalNews::Written(journal.write(commit)));
         }
     }
 }

@@ -46,7 +46,7 @@ pub use frame::{AppendRef, FrameRef};
 pub use index_export::IndexError;
 pub use inspect::{Damage, DamageKind, Held, JournalEnd, Seen, SeenCommit, inspect};
 pub use journal::{Committed, Journal, JournalOptions, WriteError};
-pub use journal_thread::{Completion, JournalThread};
+pub use journal_thread::{Completion, JournalNews, JournalThread};
 pub use position::Position;
 pub use promoter::{PromoteError, Promoter};
 pub use reader::{Bounds, LogReader, ReadError, Source, Stored};

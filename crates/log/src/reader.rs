@@ -310,20 +310,20 @@ impl LogReader {
     /// Loads what a reader in sequence that stopped at `cursor` will want next, so that it finds
     /// it in memory. May read the disk. What cannot be read now is read, or told, when it is
     /// wanted.
-    pub fn prefetch(&self, cursor: &Cursor) {
+    pub fn load_ahead(&self, cursor: &Cursor) {
         let Some(place) = cursor.place() else {
             return;
         };
         let loaded = match place.spot {
-            Spot::Journal(frame) => self.prefetch_journal(frame),
-            Spot::Segment(_) => self.prefetch_runs(place),
+            Spot::Journal(frame) => self.load_journal_ahead(frame),
+            Spot::Segment(_) => self.load_runs_ahead(place),
         };
         if let Err(error) = loaded {
             tracing::debug!(%error, "cannot read ahead");
         }
     }
 
-    fn prefetch_journal(&self, frame: Frame) -> Result<(), ReadError> {
+    fn load_journal_ahead(&self, frame: Frame) -> Result<(), ReadError> {
         let mut at = frame.at;
         // What the reader is in the middle of, and what follows it.
         for _ in 0..2 {
@@ -339,7 +339,7 @@ impl LogReader {
         Ok(())
     }
 
-    fn prefetch_runs(&self, place: &CursorPlace) -> Result<(), ReadError> {
+    fn load_runs_ahead(&self, place: &CursorPlace) -> Result<(), ReadError> {
         let Spot::Segment(at) = place.spot else {
             return Ok(());
         };
@@ -355,7 +355,7 @@ impl LogReader {
                 Some(_) => return Ok(()),
                 None => match known.at {
                     Some(at) => {
-                        return self.prefetch_journal(Frame::first_of(at, true));
+                        return self.load_journal_ahead(Frame::first_of(at, true));
                     }
                     None => return Ok(()),
                 },
@@ -388,6 +388,12 @@ impl LogReader {
     /// left out, however few `bytes` may stay.
     pub fn offset_for_size(&self, partition: PartitionId, bytes: u64) -> Offset {
         self.index.read().offset_for_size(partition, bytes)
+    }
+
+    /// Below this offset nothing of the partition is left, whether its start has been moved up or
+    /// not.
+    pub fn gone_below(&self, partition: PartitionId) -> Offset {
+        self.index.read().gone_below(partition)
     }
 
     /// Bytes of the batches that the partition holds, as exact as the index.

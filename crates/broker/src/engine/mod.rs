@@ -5,22 +5,31 @@
 //! file is touched here: the broker's threads and the simulation carry out the same effects, with
 //! the same functions.
 
+mod cleaning;
+mod promotion;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use forebay_base::{PartitionId, SessionId, Timestamp};
-use forebay_log::{CommitBuilder, Committed, LogReader, Position, Space, WriteError};
+use forebay_log::{
+    Chunk, CommitBuilder, Committed, LogReader, Position, SegmentChange, Space, WriteError,
+};
 use forebay_queue::Attempted;
 use forebay_record::Batch;
 
 use crate::catalog::CatalogChange;
 use crate::options::Tuning;
+use crate::promotion::Work;
 use crate::retention::Trim;
 use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
 use crate::state::ShardState;
 use crate::{Command, Counters, Deliveries, Event, Outcome, Receipt, Refusal, Reply, RequestId};
+use cleaning::Cleaning;
+use promotion::Promotion;
 use snapshots::{Relief, Snapshots};
 
 /// Frames that nothing waits for are written after so long, milliseconds.
@@ -29,6 +38,9 @@ const LAZY_MS: u64 = 500;
 pub(crate) const INPUTS_AT_ONCE: usize = 4096;
 /// Whether the disk has space is looked at so often while nothing else happens, milliseconds.
 pub(crate) const LOOK_MS: u64 = 100;
+
+/// So long a stop waits for what is written to segments, milliseconds.
+const STOP_MS: u64 = 10_000;
 
 /// What comes to the shard.
 #[derive(Debug)]
@@ -55,6 +67,12 @@ pub(crate) enum Input {
     Retain(Trim),
     /// The positions of all snapshots there are now.
     SnapshotSaved(Result<Vec<Position>, String>),
+    /// The start of the oldest journal file, after some were dropped.
+    Dropped(Position),
+    Surveyed(Result<Chunk, Arc<str>>),
+    Promoted(Result<SegmentChange, Arc<str>>),
+    /// So many segments were deleted.
+    Deleted(Result<u64, Arc<str>>),
     Stop,
 }
 
@@ -87,6 +105,7 @@ pub(crate) enum Effect {
 pub(crate) enum Job {
     /// Answered by [`Input::Written`]. There is one at a time.
     Write(CommitBuilder),
+    /// Answered by [`Input::Dropped`].
     DropJournal(Position),
     /// Answered by [`Input::SnapshotSaved`]. There is one at a time.
     SaveSnapshot {
@@ -95,6 +114,8 @@ pub(crate) enum Job {
     },
     /// Answered by [`Input::DeadLetter`] for each message that can be read.
     FetchDeadLetters(DeadLetterJob),
+    /// There is one at a time.
+    Promotion(Work),
 }
 
 /// Where recovery ended, and what the journal can take.
@@ -105,6 +126,12 @@ pub(crate) struct Start {
     pub(crate) max_commit_bytes: u64,
     /// What the current file can take, bytes.
     pub(crate) room: u64,
+    /// Where the oldest journal file starts.
+    pub(crate) oldest: Position,
+    /// Bytes of a journal file.
+    pub(crate) file_size: u64,
+    /// So much of the journal stays although it is not needed, bytes.
+    pub(crate) retain_bytes: u64,
 }
 
 pub(crate) struct Engine {
@@ -123,10 +150,16 @@ pub(crate) struct Engine {
     /// Bytes a commit can still take in the current journal file.
     room: u64,
     max_commit_bytes: u64,
+    file_size: u64,
+    retain_bytes: u64,
+    promotion: Promotion,
+    cleaning: Cleaning,
     lazy_since: Option<Timestamp>,
     counters: Counters,
     taken: (usize, usize),
     stopping: bool,
+    /// What works on segments is not waited for any longer.
+    stop_by: Timestamp,
     outcome: Option<Result<(), String>>,
     effects: VecDeque<Effect>,
 }
@@ -154,10 +187,15 @@ impl Engine {
             space: Space::Ok,
             room: start.room,
             max_commit_bytes: start.max_commit_bytes,
+            file_size: start.file_size,
+            retain_bytes: start.retain_bytes,
+            promotion: Promotion::new(start.oldest),
+            cleaning: Cleaning::default(),
             lazy_since: None,
             counters: Counters::default(),
             taken: (0, 0),
             stopping: false,
+            stop_by: Timestamp::MAX,
             outcome: None,
             effects: VecDeque::new(),
         };
@@ -198,8 +236,9 @@ impl Engine {
         self.shard.serve();
         self.write(now);
         self.relieve(now);
+        self.promote(now);
         if self.stopping {
-            self.stop();
+            self.stop(now);
         }
         self.carry_over();
         self.count_taken();
@@ -211,7 +250,9 @@ impl Engine {
         let lazy = self.lazy_since.map(|since| since.plus_ms(LAZY_MS));
         let look = (self.space == Space::Low).then(|| now.plus_ms(LOOK_MS));
         let deadline = self.shard.next_deadline();
-        let all = [held, lazy, look, deadline];
+        let promotion = self.next_promotion(now);
+        let stop = self.stopping.then_some(self.stop_by);
+        let all = [held, lazy, look, deadline, promotion, stop];
         all.into_iter().flatten().min()
     }
 
@@ -249,7 +290,12 @@ impl Engine {
             redelivered: tally.redelivered,
             settled: tally.settled,
             dead_lettered: tally.dead_lettered,
-            ..self.counters
+            journal_size: self
+                .reader
+                .durable_end()
+                .0
+                .saturating_sub(self.promotion.oldest().0),
+            ..self.counters.clone()
         }
     }
 
@@ -311,7 +357,14 @@ impl Engine {
             }
             Input::Retain(trim) => self.shard.retain(now, &trim),
             Input::SnapshotSaved(result) => self.snapshot_saved(result),
-            Input::Stop => self.stopping = true,
+            Input::Dropped(oldest) => self.dropped(oldest),
+            Input::Surveyed(surveyed) => self.surveyed(now, surveyed),
+            Input::Promoted(promoted) => self.promoted(now, promoted),
+            Input::Deleted(deleted) => self.deleted(now, deleted),
+            Input::Stop => {
+                self.stopping = true;
+                self.stop_by = now.plus_ms(STOP_MS);
+            }
         }
     }
 
@@ -398,6 +451,9 @@ impl Engine {
     }
 
     fn look_at_space(&mut self, now: Timestamp, space: Space) {
+        if space == Space::Low && self.space == Space::Ok {
+            self.relief = Relief::default();
+        }
         self.space = space;
         let reason = match space {
             Space::Ok => None,
@@ -424,22 +480,41 @@ impl Engine {
 
     /// Puts what the shard wants done among the effects.
     fn carry_over(&mut self) {
+        let mut marks = Vec::new();
         for output in self.shard.outputs() {
             self.effects.push_back(match output {
                 Output::Reply { to, result } => Effect::Reply { to, result },
                 Output::Event { session, event } => Effect::Event { session, event },
-                Output::Catalog(change) => Effect::Catalog(change),
+                Output::Catalog(change) => {
+                    if let CatalogChange::TopicRemoved(topic) = &change {
+                        for partition in &topic.partitions {
+                            self.reader.remove(*partition);
+                        }
+                        self.promotion.note_dead();
+                        self.cleaning.note();
+                    }
+                    Effect::Catalog(change)
+                }
                 Output::DeadLetter(job) => Effect::Job(Job::FetchDeadLetters(job)),
                 Output::Pressure(reason) => Effect::Pressure(reason),
                 Output::Started(partition, at) => {
                     self.reader.trim(partition, at);
+                    self.promotion.note_dead();
+                    self.cleaning.note();
                     continue;
                 }
                 Output::Released(bytes) => {
                     self.taken.1 += bytes;
                     continue;
                 }
+                Output::Durable(mark) => {
+                    marks.push(mark);
+                    continue;
+                }
             });
+        }
+        for mark in marks {
+            self.marked(mark);
         }
     }
 
@@ -455,8 +530,9 @@ impl Engine {
 
     /// Comes to the outcome, once nothing is under way any more and a last snapshot is saved, so
     /// that the next start need not replay anything.
-    fn stop(&mut self) {
-        if self.outcome.is_some() {
+    fn stop(&mut self, now: Timestamp) {
+        let works = self.promotion.is_working() && now < self.stop_by;
+        if self.outcome.is_some() || works {
             return;
         }
         if self.retry.is_some() && self.space == Space::Low {

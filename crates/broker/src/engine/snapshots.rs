@@ -67,6 +67,11 @@ impl Snapshots {
         }
     }
 
+    /// The oldest that recovery may start from, as far as is known.
+    pub(super) fn oldest(&self) -> Option<&Position> {
+        self.kept.first()
+    }
+
     pub(super) fn is_saving(&self) -> bool {
         self.saving
     }
@@ -135,7 +140,10 @@ impl Engine {
         let needed = self.snapshots.needed.iter();
         let needed = needed.filter_map(|(id, offset)| self.reader.position_of(*id, *offset));
         let below = needed.fold(*snapshot, Position::min);
-        self.effects.push_back(Effect::Job(Job::DropJournal(below)));
+        if below > self.promotion.oldest() {
+            self.promotion.note_dropping();
+            self.effects.push_back(Effect::Job(Job::DropJournal(below)));
+        }
     }
 
     /// While the disk is full, takes snapshots without waiting for the journal to grow.

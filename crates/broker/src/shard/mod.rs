@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
-use forebay_log::CommitBuilder;
+use forebay_log::{CommitBuilder, SegmentChange};
 use forebay_stream::Groups;
 use hashbrown::HashMap;
 
@@ -31,6 +31,7 @@ pub(crate) use publish::PENDING_AT_MOST;
 
 use crate::catalog::CatalogChange;
 use crate::frame::StateFrame;
+use crate::promotion::Wanted;
 use crate::state::ShardState;
 use crate::{Command, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
 use attempts::Attempts;
@@ -71,6 +72,17 @@ pub(crate) enum Output {
     /// So many payload bytes need no longer be counted as pending.
     Released(usize),
     Pressure(Option<Arc<str>>),
+    /// What was decided before the mark was set is durable.
+    Durable(Mark),
+}
+
+/// What waits until everything decided before is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// What is kept of records that are to be written elsewhere.
+    Plan,
+    /// The frame that says which segments there are.
+    Segments,
 }
 
 /// Counts since the start.
@@ -327,9 +339,7 @@ impl Shard {
     /// where work is kept until it is settled, every one where records are kept for their time.
     pub(crate) fn needed(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
         self.state.partitions.iter().map(|(id, partition)| {
-            let topic = self.state.catalog.topic(partition.topic);
-            let work = topic.is_none_or(|topic| topic.config.retention.until_settled);
-            let needed = if work {
+            let needed = if self.is_work(partition.topic) {
                 partition.queue.low()
             } else {
                 partition.queue.start()
@@ -392,6 +402,47 @@ impl Shard {
         } else {
             self.outputs.push(output);
         }
+    }
+
+    /// Sets a mark: [`Output::Durable`] comes when everything decided so far is durable.
+    pub(crate) fn when_durable(&mut self, mark: Mark) {
+        let output = Output::Durable(mark);
+        let filled = self.filled.back_mut().map(|filled| &mut filled.deferred);
+        if !self.filling.commit.is_empty() {
+            self.filling.deferred.outputs.push(output);
+        } else if let Some(deferred) = filled.or(self.syncing.as_mut()) {
+            deferred.outputs.push(output);
+        } else {
+            self.outputs.push(output);
+        }
+    }
+
+    /// Segments are there: writes that down.
+    pub(crate) fn push_segments(&mut self, change: &SegmentChange) {
+        self.filling.commit.push_segments(change);
+        self.filling.urgent = true;
+    }
+
+    /// What is to be kept of a partition's records from `first` on and below `end`: what is not
+    /// settled where work is kept until it is, and everything from the start on elsewhere. `None`
+    /// if there is no such partition.
+    pub(crate) fn wanted(
+        &self,
+        partition: PartitionId,
+        first: Offset,
+        end: Offset,
+    ) -> Option<Wanted> {
+        let known = self.state.partitions.get(&partition)?;
+        let start = known.queue.start();
+        let live = self
+            .is_work(known.topic)
+            .then(|| known.queue.live(first.max(start), end));
+        Some(Wanted { start, live })
+    }
+
+    fn is_work(&self, topic: TopicId) -> bool {
+        let topic = self.state.catalog.topic(topic);
+        topic.is_none_or(|topic| topic.config.retention.until_settled)
     }
 
     /// Replies at once: the answer rests on nothing that could be lost.

@@ -466,7 +466,7 @@ impl Model {
         let reader = &self.opened.reader;
         let id = PartitionId(partition);
         if from % 3 == 0 {
-            reader.prefetch(&cursor);
+            reader.load_ahead(&cursor);
         }
         let mut try_cursor = cursor;
         let cached = reader.read(id, from, max_bytes, &mut try_cursor, Source::CacheOnly);

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use forebay_base::PartitionId;
-use forebay_log::{JournalThread, Space, WriteError};
+use forebay_log::{JournalNews, JournalThread, Space, WriteError};
 
 use crate::world::{Frame, World, append, commit_of};
 
@@ -101,7 +101,12 @@ fn the_threads_write_in_order_and_recover_from_a_full_disk() {
         let mut commit = commit_of(&[append(1, offset, 1, &[7; 900])]);
         loop {
             thread.submit(commit);
-            match told.recv().unwrap() {
+            let written = loop {
+                if let JournalNews::Written(written) = told.recv().unwrap() {
+                    break written;
+                }
+            };
+            match written {
                 Ok(_) => break,
                 Err(WriteError::NoSpace { commit: refused }) => {
                     refusals += 1;

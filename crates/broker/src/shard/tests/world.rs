@@ -114,7 +114,7 @@ fn open(disk: &SimDisk) -> Result<(Recovered, SnapshotStore), OpenError> {
     let dir = Path::new("/data");
     let store = SnapshotStore::open(Arc::new(disk.clone()), dir, JOURNAL_ID)?;
     let place = (dir, JOURNAL_ID);
-    let recovered = recover_from(Arc::new(disk.clone()), place, &options(), &store)?;
+    let recovered = recover_from(Arc::new(disk.clone()), place, &options(), None, &store)?;
     Ok((recovered, store))
 }
 
