@@ -17,8 +17,12 @@ use crate::redrive;
 /// Before the names of attributes among the labels.
 const LABEL_PREFIX: &str = "sqs.";
 const MS_PER_SECOND: u64 = 1_000;
+const SCOPE_QUEUE: &str = "queue";
+const SCOPE_GROUP: &str = "messageGroup";
+const LIMIT_PER_QUEUE: &str = "perQueue";
+const LIMIT_PER_GROUP: &str = "perMessageGroupId";
 
-/// The attributes that can be set on a standard queue.
+/// The attributes that can be set. The last four are those of FIFO queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueAttribute {
     VisibilityTimeout,
@@ -32,12 +36,16 @@ pub(crate) enum QueueAttribute {
     KmsMasterKeyId,
     KmsDataKeyReusePeriodSeconds,
     SqsManagedSseEnabled,
+    FifoQueue,
+    ContentBasedDeduplication,
+    DeduplicationScope,
+    FifoThroughputLimit,
 }
 
 use QueueAttribute as Q;
 
 impl QueueAttribute {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 15] = [
         Q::VisibilityTimeout,
         Q::DelaySeconds,
         Q::MaximumMessageSize,
@@ -49,6 +57,10 @@ impl QueueAttribute {
         Q::KmsMasterKeyId,
         Q::KmsDataKeyReusePeriodSeconds,
         Q::SqsManagedSseEnabled,
+        Q::FifoQueue,
+        Q::ContentBasedDeduplication,
+        Q::DeduplicationScope,
+        Q::FifoThroughputLimit,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -64,6 +76,10 @@ impl QueueAttribute {
             Q::KmsMasterKeyId => "KmsMasterKeyId",
             Q::KmsDataKeyReusePeriodSeconds => "KmsDataKeyReusePeriodSeconds",
             Q::SqsManagedSseEnabled => "SqsManagedSseEnabled",
+            Q::FifoQueue => "FifoQueue",
+            Q::ContentBasedDeduplication => "ContentBasedDeduplication",
+            Q::DeduplicationScope => "DeduplicationScope",
+            Q::FifoThroughputLimit => "FifoThroughputLimit",
         }
     }
 
@@ -73,16 +89,33 @@ impl QueueAttribute {
             .find(|attribute| attribute.name() == name)
     }
 
+    /// Whether FIFO queues alone have it.
+    fn is_fifo(self) -> bool {
+        matches!(
+            self,
+            Q::FifoQueue
+                | Q::ContentBasedDeduplication
+                | Q::DeduplicationScope
+                | Q::FifoThroughputLimit
+        )
+    }
+
     /// The value a queue has, `None` if it was never set and has no default.
     pub(crate) fn value(self, config: &TopicConfig) -> Option<Cow<'_, str>> {
         let label = || label(config, self.name()).map(Cow::Borrowed);
+        if self.is_fifo() && !config.ordered {
+            return None;
+        }
         match self {
             Q::VisibilityTimeout => Some((config.lease_ms / MS_PER_SECOND).to_string().into()),
             Q::DelaySeconds => Some((config.delay_ms / MS_PER_SECOND).to_string().into()),
             Q::MaximumMessageSize => Some(message_bytes_max(config).to_string().into()),
             Q::MessageRetentionPeriod => Some(retention_seconds(config).to_string().into()),
             Q::ReceiveMessageWaitTimeSeconds => Some(wait_seconds(config).to_string().into()),
-            Q::SqsManagedSseEnabled => label().or(Some("true".into())),
+            Q::SqsManagedSseEnabled | Q::FifoQueue => label().or(Some("true".into())),
+            Q::ContentBasedDeduplication => label().or(Some("false".into())),
+            Q::DeduplicationScope => label().or(Some(SCOPE_QUEUE.into())),
+            Q::FifoThroughputLimit => label().or(Some(LIMIT_PER_QUEUE.into())),
             Q::Policy
             | Q::RedrivePolicy
             | Q::RedriveAllowPolicy
@@ -95,6 +128,16 @@ impl QueueAttribute {
 /// The largest message the queue takes, bytes.
 pub(crate) fn message_bytes_max(config: &TopicConfig) -> usize {
     parsed(config, Q::MaximumMessageSize).unwrap_or(MESSAGE_BYTES_MAX)
+}
+
+/// Whether the body of a message without a deduplication id tells its duplicates.
+pub(crate) fn is_content_based(config: &TopicConfig) -> bool {
+    label(config, Q::ContentBasedDeduplication.name()) == Some("true")
+}
+
+/// Whether messages of different groups are never duplicates of each other.
+pub(crate) fn is_scoped_to_groups(config: &TopicConfig) -> bool {
+    label(config, Q::DeduplicationScope.name()) == Some(SCOPE_GROUP)
 }
 
 /// How long a receive waits that names no time of its own, seconds.
@@ -144,8 +187,16 @@ pub(crate) fn apply<'a>(
 ) -> Result<(), Fault> {
     check_encryption(asked.clone())?;
     for (name, value) in asked {
-        let attribute = QueueAttribute::named(name).ok_or_else(|| unknown(name, value))?;
+        let attribute = QueueAttribute::named(name);
+        let attribute = attribute.filter(|known| config.ordered || !known.is_fifo());
+        let attribute = attribute.ok_or_else(|| unknown(name))?;
         set(config, attribute, value, &exists)?;
+    }
+    let limit = label(config, Q::FifoThroughputLimit.name());
+    if limit == Some(LIMIT_PER_GROUP) && !is_scoped_to_groups(config) {
+        return Err(Fault::InvalidAttributeValue(format!(
+            "Invalid value for the parameter FifoThroughputLimit. Reason: {LIMIT_PER_GROUP} is allowed only when the value for DeduplicationScope is {SCOPE_GROUP}."
+        )));
     }
     Ok(())
 }
@@ -155,20 +206,14 @@ pub(crate) fn set_policy(config: &mut TopicConfig, policy: &str) -> Result<(), F
     set(config, Q::Policy, policy, &|_| false)
 }
 
-/// Why an attribute cannot be set on a standard queue.
-fn unknown(name: &str, value: &str) -> Fault {
+/// Why an attribute cannot be set on a queue that does not have it.
+fn unknown(name: &str) -> Fault {
     match name {
-        "FifoQueue" if value.eq_ignore_ascii_case("true") => fifo(),
         "DeduplicationScope" | "FifoThroughputLimit" => Fault::InvalidAttributeName(format!(
             "You can specify the {name} only when FifoQueue is set to true."
         )),
         _ => Fault::unknown_attribute(name),
     }
-}
-
-/// What FIFO queues are answered with.
-pub(crate) fn fifo() -> Fault {
-    Fault::UnsupportedOperation("FIFO queues are not supported yet by this server.".into())
 }
 
 /// A queue is encrypted in one way only.
@@ -227,7 +272,7 @@ fn set(
         })?,
         Q::RedrivePolicy => {
             let policy = (!value.is_empty())
-                .then(|| redrive::policy(value, exists))
+                .then(|| redrive::policy(value, config.ordered, exists))
                 .transpose()?;
             set_document(config, attribute, value, |_| Ok(()))?;
             redrive::install(config, policy);
@@ -257,7 +302,37 @@ fn set(
             "false" => set_label(config, attribute, value),
             _ => return Err(Fault::invalid_attribute(attribute.name())),
         },
+        Q::FifoQueue if value.eq_ignore_ascii_case("true") => {}
+        Q::FifoQueue => {
+            return Err(Fault::InvalidAttributeValue(
+                "Invalid value for the parameter FifoQueue. Reason: Modifying queue type is not supported.".to_owned(),
+            ));
+        }
+        Q::ContentBasedDeduplication => set_word(config, attribute, value, &["true", "false"])?,
+        Q::DeduplicationScope => set_word(config, attribute, value, &[SCOPE_QUEUE, SCOPE_GROUP])?,
+        Q::FifoThroughputLimit => {
+            set_word(
+                config,
+                attribute,
+                value,
+                &[LIMIT_PER_QUEUE, LIMIT_PER_GROUP],
+            )?;
+        }
     }
+    Ok(())
+}
+
+/// Keeps one of a few words.
+fn set_word(
+    config: &mut TopicConfig,
+    attribute: QueueAttribute,
+    value: &str,
+    words: &[&str],
+) -> Result<(), Fault> {
+    if !words.contains(&value) {
+        return Err(Fault::invalid_attribute(attribute.name()));
+    }
+    set_label(config, attribute, value);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The way in for fuzzing: everything that happens to the bytes of a request without a broker.
 
 use forebay_base::{PartitionId, Timestamp, TopicId};
-use forebay_broker::{Delivered, Receipt};
+use forebay_broker::{Delivered, Receipt, TopicConfig, TopicInfo};
 use forebay_record::BatchBuilder;
 
 use crate::error::Fault;
@@ -89,11 +89,19 @@ fn there_and_back(body: &[u8]) -> Result<(), Fault> {
         attempt: 1,
     };
     let delivered = Delivered { receipt, record };
+    let queue = TopicInfo {
+        id: TopicId(1),
+        name: "q".into(),
+        partitions: vec![receipt.partition],
+        config: TopicConfig::default(),
+        created: NOW,
+        modified: NOW,
+    };
     let asked = Asked {
         system: Vec::new(),
         attributes: Filter::new(["All"].into_iter()),
     };
-    let received = Incoming::new(&delivered, TopicId(1), NOW, &asked, &Options::default());
+    let received = Incoming::new(&delivered, &queue, NOW, &asked, &Options::default());
     let received = serde_json::to_value(&received).unwrap_or_default();
     assert_eq!(received["Body"].as_str(), Some(message.body.as_ref()));
     assert_eq!(received["MessageId"], sent["MessageId"]);

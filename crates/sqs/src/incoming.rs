@@ -5,13 +5,14 @@ use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use forebay_base::{Timestamp, TopicId};
-use forebay_broker::{Delivered, envelope};
+use forebay_base::Timestamp;
+use forebay_broker::{Delivered, TopicInfo, envelope};
 use forebay_record::Headers;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use uuid::Uuid;
 
 use crate::error::Fault;
+use crate::fifo::{self, DEDUPLICATION_ID};
 use crate::message_attributes::{self, Attribute, Filter, TRACE_HEADER, Value};
 use crate::options::Options;
 use crate::outgoing::TYPES;
@@ -31,6 +32,8 @@ pub(crate) enum SystemAttribute {
     SentTimestamp,
     ApproximateReceiveCount,
     ApproximateFirstReceiveTimestamp,
+    SequenceNumber,
+    MessageDeduplicationId,
     MessageGroupId,
     AwsTraceHeader,
     DeadLetterQueueSourceArn,
@@ -39,11 +42,13 @@ pub(crate) enum SystemAttribute {
 use SystemAttribute as S;
 
 impl SystemAttribute {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         S::SenderId,
         S::SentTimestamp,
         S::ApproximateReceiveCount,
         S::ApproximateFirstReceiveTimestamp,
+        S::SequenceNumber,
+        S::MessageDeduplicationId,
         S::MessageGroupId,
         S::AwsTraceHeader,
         S::DeadLetterQueueSourceArn,
@@ -55,6 +60,8 @@ impl SystemAttribute {
             S::SentTimestamp => "SentTimestamp",
             S::ApproximateReceiveCount => "ApproximateReceiveCount",
             S::ApproximateFirstReceiveTimestamp => "ApproximateFirstReceiveTimestamp",
+            S::SequenceNumber => "SequenceNumber",
+            S::MessageDeduplicationId => "MessageDeduplicationId",
             S::MessageGroupId => "MessageGroupId",
             S::AwsTraceHeader => TRACE_HEADER,
             S::DeadLetterQueueSourceArn => "DeadLetterQueueSourceArn",
@@ -62,19 +69,15 @@ impl SystemAttribute {
     }
 }
 
-/// Names a receive may ask for although no message of a standard queue has them, and names of
-/// queue attributes, which the older `AttributeNames` member allows.
-const ALLOWED_AND_ABSENT: [&str; 10] = [
-    "SequenceNumber",
-    "MessageDeduplicationId",
+/// Names a receive may ask for although no message has them: those of queue attributes, which the
+/// older `AttributeNames` member allows.
+const ALLOWED_AND_ABSENT: [&str; 6] = [
     "QueueArn",
     "CreatedTimestamp",
     "LastModifiedTimestamp",
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
-    "FifoQueue",
-    "ContentBasedDeduplication",
 ];
 
 /// What a receive asked to be told about each message.
@@ -117,10 +120,10 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// The message of `delivered`, received `now` from `topic`.
+    /// The message of `delivered`, received `now` from `queue`.
     pub(crate) fn new(
         delivered: &'a Delivered,
-        topic: TopicId,
+        queue: &TopicInfo,
         now: Timestamp,
         asked: &Asked<'_>,
         options: &Options,
@@ -143,7 +146,7 @@ impl<'a> Incoming<'a> {
             }
         };
         let handle = Handle {
-            topic,
+            topic: queue.id,
             receipt: delivered.receipt,
             received: now,
         };
@@ -156,7 +159,7 @@ impl<'a> Incoming<'a> {
                 .filter_map(|&attribute| {
                     Some((
                         attribute.name(),
-                        system_value(attribute, delivered, now, options)?,
+                        system_value(attribute, delivered, queue, now, options)?,
                     ))
                 })
                 .collect(),
@@ -184,6 +187,7 @@ fn message_id(delivered: &Delivered) -> Cow<'_, str> {
 fn system_value<'a>(
     attribute: SystemAttribute,
     delivered: &'a Delivered,
+    queue: &TopicInfo,
     now: Timestamp,
     options: &Options,
 ) -> Option<Cow<'a, str>> {
@@ -199,6 +203,12 @@ fn system_value<'a>(
             Some(now.0.to_string().into())
         }
         S::ApproximateFirstReceiveTimestamp => Some(record.timestamp.to_string().into()),
+        S::SequenceNumber | S::MessageDeduplicationId if !queue.config.ordered => None,
+        S::SequenceNumber => Some(fifo::sequence_number(delivered.receipt.offset)),
+        S::MessageDeduplicationId => Some(match header(DEDUPLICATION_ID) {
+            Some(id) => id.into(),
+            None => fifo::of_body(record.value.as_deref().unwrap_or_default()).into(),
+        }),
         S::MessageGroupId => {
             let key = record
                 .key

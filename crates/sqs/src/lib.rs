@@ -15,6 +15,7 @@ mod attributes;
 mod batch;
 mod dispatch;
 mod error;
+mod fifo;
 mod fuzz;
 mod http;
 mod incoming;

@@ -15,7 +15,11 @@ pub(crate) const QUEUE_NAME_CHARS_MAX: usize = 80;
 pub(crate) const MESSAGE_ATTRIBUTES_MAX: usize = 10;
 /// Bytes of the name and of the type of a message attribute.
 pub(crate) const MESSAGE_ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
-/// Characters of a message group id.
+/// For how long a second message with the same deduplication id is a duplicate, milliseconds.
+pub(crate) const DEDUPLICATION_MS: u64 = 300_000;
+/// Messages in flight of a queue whose maker was told nothing else.
+pub(crate) const IN_FLIGHT_MAX: u64 = 120_000;
+/// Characters of a message group id, of a deduplication id, and of the id of a receive attempt.
 pub(crate) const GROUP_ID_CHARS_MAX: usize = 128;
 /// Messages of one receive.
 pub(crate) const RECEIVE_MESSAGES_MAX: i64 = 10;

@@ -1,5 +1,7 @@
 //! What the operator may choose about this front end.
 
+use crate::limits::IN_FLIGHT_MAX;
+
 /// Options of the SQS front end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -7,6 +9,8 @@ pub struct Options {
     pub region: String,
     /// The account in queue URLs and ARNs, 12 digits. Requests naming any account are served.
     pub account_id: String,
+    /// How many messages of a queue may be in flight at once; of queues that are made from now on.
+    pub max_in_flight: Option<u64>,
 }
 
 impl Default for Options {
@@ -14,6 +18,7 @@ impl Default for Options {
         Self {
             region: "us-east-1".to_owned(),
             account_id: "000000000000".to_owned(),
+            max_in_flight: Some(IN_FLIGHT_MAX),
         }
     }
 }

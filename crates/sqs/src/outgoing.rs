@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 
 use forebay_base::Timestamp;
-use forebay_broker::envelope;
+use forebay_broker::{Placed, envelope};
 use forebay_record::{BatchBuilder, BatchError};
 use serde::Deserialize;
 use uuid::{NoContext, Uuid};
 
 use crate::error::Fault;
+use crate::fifo::{self, DEDUPLICATION_ID};
 use crate::json::{Integer, Text};
 use crate::limits::DELAY_SECONDS_MAX;
 use crate::message_attributes::{self, Attribute, RequestAttributes};
@@ -17,8 +18,6 @@ use crate::{md5, queue_name, text};
 
 /// The header that keeps the data types of attributes: a JSON object from name to type.
 pub(crate) const TYPES: &str = "sqs.types";
-const INVALID_FOR_QUEUE_TYPE: &str =
-    "The request include parameter that is not valid for this queue type.";
 
 /// A message as a request brings it: the whole of `SendMessage`, where it names its queue, or an
 /// entry of `SendMessageBatch`, where it has an id.
@@ -50,6 +49,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) attributes: Vec<Attribute<'a>>,
     pub(crate) trace: Option<Attribute<'a>>,
     pub(crate) group_id: Option<Cow<'a, str>>,
+    pub(crate) deduplication_id: Option<Cow<'a, str>>,
     pub(crate) delay_seconds: Option<u32>,
 }
 
@@ -66,31 +66,35 @@ impl<'a> RequestMessage<'a> {
         if !text::is_legal(&body) {
             return Err(Fault::InvalidMessageContents);
         }
-        if let Some(id) = self.message_deduplication_id {
-            return Err(Fault::invalid(
-                &id.0,
-                "MessageDeduplicationId",
-                INVALID_FOR_QUEUE_TYPE,
-            ));
-        }
+        let deduplication_id = self.message_deduplication_id;
+        let accept = |name| move |id| accept_id(id, name);
         Ok(Outgoing {
             body,
             attributes,
             trace,
-            group_id: self.message_group_id.map(accept_group_id).transpose()?,
+            deduplication_id: deduplication_id
+                .map(accept("MessageDeduplicationId"))
+                .transpose()?,
+            group_id: self
+                .message_group_id
+                .map(accept("MessageGroupId"))
+                .transpose()?,
             delay_seconds: self.delay_seconds.map(accept_delay).transpose()?,
         })
     }
 }
 
-fn accept_group_id(Text(id): Text<'_>) -> Result<Cow<'_, str>, Fault> {
+/// Judges the id of a group or of a deduplication, or of an attempt to receive.
+pub(crate) fn accept_id<'a>(Text(id): Text<'a>, name: &str) -> Result<Cow<'a, str>, Fault> {
     if queue_name::is_group_id(id.as_bytes()) {
         return Ok(id);
     }
     Err(Fault::invalid(
         &id,
-        "MessageGroupId",
-        "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.",
+        name,
+        &format!(
+            "{name} can only include alphanumeric and punctuation characters. 1 to 128 in length."
+        ),
     ))
 }
 
@@ -113,16 +117,21 @@ impl Outgoing<'_> {
         self.body.len() + self.attributes.iter().map(Attribute::size).sum::<usize>()
     }
 
-    /// Adds the message to a batch, under a fresh id, which comes back as the text clients see.
+    /// Adds the message to a batch, under a fresh id, which comes back.
     pub(crate) fn push(
         &self,
         batch: &mut BatchBuilder,
         now: Timestamp,
-    ) -> Result<String, BatchError> {
-        let id = fresh_id(now);
+    ) -> Result<Uuid, BatchError> {
+        let fresh = fresh_id(now);
+        let mut id = Uuid::encode_buffer();
+        let id = fresh.hyphenated().encode_lower(&mut id);
+        let deduplication_id = self.deduplication_id.as_ref();
+        let deduplication_id = deduplication_id.map(|id| (DEDUPLICATION_ID, Some(id.as_bytes())));
         let types = (!self.attributes.is_empty()).then(|| self.types());
         let headers = std::iter::once((envelope::ID, Some(id.as_bytes())))
             .chain(types.as_deref().map(|types| (TYPES, Some(types))))
+            .chain(deduplication_id)
             .chain(
                 self.trace
                     .iter()
@@ -131,7 +140,7 @@ impl Outgoing<'_> {
             );
         let key = self.group_id.as_ref().map(|id| id.as_bytes());
         batch.push(now.0, key, Some(self.body.as_bytes()), headers)?;
-        Ok(id)
+        Ok(fresh)
     }
 
     fn types(&self) -> Vec<u8> {
@@ -149,7 +158,7 @@ impl Outgoing<'_> {
     }
 
     /// What the sender is told: the id, and the digests to verify.
-    pub(crate) fn sent<'b>(&self, id: Option<&'b str>, message_id: String) -> Sent<'b> {
+    pub(crate) fn sent<'b>(&self, id: Option<&'b str>, message_id: Uuid) -> Sent<'b> {
         let digest = |attributes: &[Attribute<'_>]| {
             (!attributes.is_empty()).then(|| md5::of_attributes(attributes))
         };
@@ -159,6 +168,7 @@ impl Outgoing<'_> {
             md5_of_body: md5::of_body(&self.body),
             md5_of_attributes: digest(&self.attributes),
             md5_of_system_attributes: digest(self.trace.as_slice()),
+            sequence_number: None,
         }
     }
 }
@@ -169,7 +179,8 @@ impl Outgoing<'_> {
 pub(crate) struct Sent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<&'a str>,
-    message_id: String,
+    #[serde(serialize_with = "as_text")]
+    message_id: Uuid,
     #[serde(rename = "MD5OfMessageBody")]
     md5_of_body: String,
     #[serde(
@@ -182,14 +193,31 @@ pub(crate) struct Sent<'a> {
         skip_serializing_if = "Option::is_none"
     )]
     md5_of_system_attributes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence_number: Option<Cow<'static, str>>,
+}
+
+fn as_text<S: serde::Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&id.hyphenated())
+}
+
+impl Sent<'_> {
+    /// Adds what the broker said of a message to a FIFO queue: its number, and if it is a
+    /// duplicate, the id of the message it doubles.
+    pub(crate) fn placed(&mut self, placed: &Placed) {
+        self.sequence_number = Some(fifo::sequence_number(placed.base_offset));
+        if let Some(original) = placed.original {
+            self.message_id = Uuid::from_u128(original);
+        }
+    }
 }
 
 /// A version 7 UUID: unique, and in order of time.
-fn fresh_id(now: Timestamp) -> String {
+fn fresh_id(now: Timestamp) -> Uuid {
     let ms = u64::try_from(now.0).unwrap_or(0);
     let nanos = u32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000;
     let time = uuid::Timestamp::from_unix(NoContext, ms / 1_000, nanos);
-    Uuid::new_v7(time).hyphenated().to_string()
+    Uuid::new_v7(time)
 }
 
 #[cfg(test)]
@@ -235,15 +263,14 @@ mod tests {
         assert_eq!(
             headers,
             [
-                ("forebay.id", id.as_bytes()),
+                ("forebay.id", id.to_string().as_bytes()),
                 ("sqs.types", br#"{"b":"Binary","n":"Number.int"}"#),
                 ("AWSTraceHeader", b"some-trace-id"),
                 ("n", b"7"),
                 ("b", b"\0\x01"),
             ]
         );
-        let parsed = Uuid::parse_str(&id).unwrap();
-        assert_eq!((parsed.get_version_num(), id.len()), (7, 36));
+        assert_eq!(id.get_version_num(), 7);
         assert_eq!(message.size(), 5 + (1 + 10 + 1) + (1 + 6 + 2));
         assert_eq!(
             message.sent(None, id).md5_of_system_attributes.as_deref(),
@@ -276,8 +303,8 @@ mod tests {
             "Value group 123 for parameter MessageGroupId is invalid. Reason: MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length."
         );
         assert_eq!(
-            refused(r#"{"MessageBody":"x","MessageDeduplicationId":"1000"}"#),
-            "Value 1000 for parameter MessageDeduplicationId is invalid. Reason: The request include parameter that is not valid for this queue type."
+            refused(r#"{"MessageBody":"x","MessageDeduplicationId":""}"#),
+            "Value  for parameter MessageDeduplicationId is invalid. Reason: MessageDeduplicationId can only include alphanumeric and punctuation characters. 1 to 128 in length."
         );
         assert_eq!(
             refused(

@@ -8,7 +8,7 @@ use crate::error::Fault;
 use crate::json::{Integer, Text};
 use crate::limits::LIST_QUEUES_MAX;
 use crate::queue_name;
-use crate::server::Server;
+use crate::server::{Server, is_queue};
 
 /// Topics looked at in one go at least; few of them may be wanted.
 const LOOK: usize = 64;
@@ -54,7 +54,7 @@ impl Page {
             self.after = Some(last.name.to_string());
             let found = topics
                 .iter()
-                .filter(|topic| queue_name::is_legal(&topic.name) && wanted(topic));
+                .filter(|topic| is_queue(topic) && wanted(topic));
             names.extend(found.map(|topic| topic.name.clone()));
             if topics.len() < look {
                 break;

@@ -7,15 +7,30 @@ use crate::limits::{GROUP_ID_CHARS_MAX, QUEUE_NAME_CHARS_MAX};
 /// What the names of FIFO queues end with.
 pub(crate) const FIFO_SUFFIX: &str = ".fifo";
 
-/// Whether a standard queue may have this name: 1 to 80 of `[A-Za-z0-9_-]`.
+/// Whether a queue may have this name: 1 to 80 of `[A-Za-z0-9_-]`, of which a FIFO queue needs five
+/// for its suffix.
 pub(crate) fn is_legal(name: &str) -> bool {
-    (1..=QUEUE_NAME_CHARS_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    let stem = name.strip_suffix(FIFO_SUFFIX).unwrap_or(name);
+    !stem.is_empty() && name.len() <= QUEUE_NAME_CHARS_MAX && is_plain(stem)
 }
 
-/// Whether this may be a message group id: 1 to 128 alphanumeric or punctuation characters.
+/// Whether a queue of this name is a FIFO queue.
+pub(crate) fn is_fifo(name: &str) -> bool {
+    name.ends_with(FIFO_SUFFIX)
+}
+
+/// Whether this may be the label of a permission: 1 to 80 of `[A-Za-z0-9_-]`.
+pub(crate) fn is_label(label: &str) -> bool {
+    (1..=QUEUE_NAME_CHARS_MAX).contains(&label.len()) && is_plain(label)
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// Whether this may be the id of a message group, of a message's deduplication, or of an attempt to
+/// receive: 1 to 128 alphanumeric or punctuation characters.
 pub(crate) fn is_group_id(id: &[u8]) -> bool {
     (1..=GROUP_ID_CHARS_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
@@ -63,9 +78,11 @@ mod tests {
     #[test]
     fn names_keep_to_the_rule() {
         assert!(is_legal("a") && is_legal("A-z_09") && is_legal(&"q".repeat(80)));
-        assert!(
-            !is_legal("") && !is_legal("a.fifo") && !is_legal("é") && !is_legal(&"q".repeat(81))
-        );
+        assert!(!is_legal("") && !is_legal("a.b") && !is_legal("é") && !is_legal(&"q".repeat(81)));
+        let fifo = |stem: usize| "q".repeat(stem) + FIFO_SUFFIX;
+        assert!(is_legal("a.fifo") && is_legal(&fifo(75)) && is_fifo("a.fifo"));
+        assert!(!is_legal(".fifo") && !is_legal(&fifo(76)) && !is_legal("a.fifo.fifo"));
+        assert!(is_label("a-1") && !is_label("a.fifo") && !is_label(""));
     }
 
     #[test]

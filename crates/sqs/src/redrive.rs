@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Fault;
 use crate::limits::{RECEIVE_COUNT, REDRIVE_SOURCES_MAX};
-use crate::queue_name::{self, FIFO_SUFFIX};
+use crate::queue_name;
 
 const MAX_RECEIVE_COUNT: &str = "maxReceiveCount";
 const DEAD_LETTER_TARGET: &str = "deadLetterTargetArn";
@@ -24,8 +24,13 @@ pub(crate) fn object(document: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(document).ok()
 }
 
-/// Reads a redrive policy. Its dead-letter queue must exist.
-pub(crate) fn policy(document: &str, exists: impl Fn(&str) -> bool) -> Result<Redrive, Fault> {
+/// Reads a redrive policy. Its dead-letter queue must exist, and be a FIFO queue if the source is
+/// one.
+pub(crate) fn policy(
+    document: &str,
+    fifo: bool,
+    exists: impl Fn(&str) -> bool,
+) -> Result<Redrive, Fault> {
     let invalid = |reason: &str| Fault::invalid(document, "RedrivePolicy", reason);
     let missing = |name: &str| {
         invalid(&format!(
@@ -60,7 +65,7 @@ pub(crate) fn policy(document: &str, exists: impl Fn(&str) -> bool) -> Result<Re
         .ok_or("Invalid value for deadLetterTargetArn.")
         .and_then(queue_name::from_arn)
         .map_err(invalid)?;
-    if queue.ends_with(FIFO_SUFFIX) {
+    if queue_name::is_fifo(queue) != fifo {
         return Err(invalid(
             "Dead-letter queue must be same type of queue as the source..",
         ));
@@ -122,7 +127,7 @@ mod tests {
     const ARN: &str = "arn:aws:sqs:us-east-1:000000000000:dead";
 
     fn refused(document: &str) -> String {
-        match policy(document, |name| name == "dead") {
+        match policy(document, false, |name| name == "dead") {
             Err(Fault::InvalidParameterValue(text)) => text,
             other => panic!("{document}: {other:?}"),
         }
@@ -137,7 +142,10 @@ mod tests {
                 max_receive_count: 5,
                 queue: "dead".to_owned(),
             };
-            assert_eq!(policy(&document, |name| name == "dead"), Ok(expected));
+            assert_eq!(
+                policy(&document, false, |name| name == "dead"),
+                Ok(expected)
+            );
         }
     }
 

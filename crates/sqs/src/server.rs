@@ -48,8 +48,15 @@ impl Server {
     /// The queue of that name. A topic another protocol made is a queue too if SQS could have
     /// given it its name.
     pub(crate) fn queue_named(&self, name: &str) -> Option<Arc<TopicInfo>> {
-        queue_name::is_legal(name).then(|| self.broker.directory().topic(name))?
+        let topic = queue_name::is_legal(name).then(|| self.broker.directory().topic(name))?;
+        topic.filter(|topic| is_queue(topic))
     }
+}
+
+/// Whether SQS clients see the topic as a queue: it has a name that SQS could have given it, and
+/// keeps its groups in order if its name says so.
+pub(crate) fn is_queue(topic: &TopicInfo) -> bool {
+    queue_name::is_legal(&topic.name) && queue_name::is_fifo(&topic.name) == topic.config.ordered
 }
 
 impl From<ReadError> for Fault {

@@ -1,5 +1,5 @@
-use forebay_base::PartitionId;
-use forebay_broker::Receipt;
+use forebay_base::{PartitionId, TopicId};
+use forebay_broker::{Receipt, TopicConfig};
 use forebay_record::{BatchBuilder, Record};
 use serde_json::{Value as Json, json};
 
@@ -20,6 +20,17 @@ fn record(key: Option<&[u8]>, value: &[u8], headers: &[(&str, &[u8])]) -> Record
         .unwrap()
 }
 
+fn queue() -> TopicInfo {
+    TopicInfo {
+        id: TopicId(9),
+        name: "q".into(),
+        partitions: vec![PartitionId(7)],
+        config: TopicConfig::default(),
+        created: NOW,
+        modified: NOW,
+    }
+}
+
 fn shown(record: Record, attempt: u32, system: &[&str], user: &[&str]) -> Json {
     let receipt = Receipt {
         partition: PartitionId(7),
@@ -31,7 +42,7 @@ fn shown(record: Record, attempt: u32, system: &[&str], user: &[&str]) -> Json {
         system: system_attributes(system.iter().copied()).unwrap(),
         attributes: Filter::new(user.iter().copied()),
     };
-    let message = Incoming::new(&delivered, TopicId(9), NOW, &asked, &Options::default());
+    let message = Incoming::new(&delivered, &queue(), NOW, &asked, &Options::default());
     let mut shown = serde_json::to_value(&message).unwrap();
     let handle = shown
         .as_object_mut()
@@ -158,7 +169,7 @@ fn unknown_system_attributes_are_refused() {
         Err(Fault::unknown_attribute("Foo"))
     );
     assert_eq!(
-        system_attributes(["Policy", "SequenceNumber"].into_iter()),
+        system_attributes(["Policy", "FifoQueue"].into_iter()),
         Ok(vec![])
     );
 }

@@ -1,5 +1,6 @@
 //! `CreateQueue`: the same name with the same attributes, or with some of them left out, gives the
-//! queue there is; a different value is refused. FIFO queues are refused.
+//! queue there is; a different value is refused. A queue whose name ends with `.fifo` is a FIFO
+//! queue, and its attributes must say so.
 
 use forebay_broker::{Refusal, TopicConfig, TopicInfo};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::{self, QueueAttribute};
 use crate::error::Fault;
 use crate::json::{self, Pairs, Text};
-use crate::queue_name::{self, FIFO_SUFFIX};
+use crate::limits::DEDUPLICATION_MS;
+use crate::options::Options;
+use crate::queue_name;
 use crate::server::Server;
 use crate::tags;
 
@@ -33,15 +36,21 @@ impl<'a> Request<'a> {
     fn read(body: &'a [u8]) -> Result<Self, Fault> {
         let request: Self = json::read(body)?;
         let name = request.name()?;
-        if name.ends_with(FIFO_SUFFIX) {
-            return Err(attributes::fifo());
-        }
-        if !queue_name::is_legal(name) {
+        if request.asks_for_fifo() && !(queue_name::is_legal(name) && queue_name::is_fifo(name)) {
             return Err(Fault::InvalidParameterValue(
-                "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length".to_owned(),
+                "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with .fifo suffix and be 1 to 80 in length".to_owned(),
             ));
         }
+        if !queue_name::is_legal(name) {
+            return Err(illegal_name());
+        }
         Ok(request)
+    }
+
+    fn asks_for_fifo(&self) -> bool {
+        let fifo = QueueAttribute::FifoQueue.name();
+        self.asked()
+            .any(|(name, value)| name == fifo && value.eq_ignore_ascii_case("true"))
     }
 
     fn name(&self) -> Result<&str, Fault> {
@@ -90,10 +99,29 @@ impl<'a> Request<'a> {
     }
 }
 
+fn illegal_name() -> Fault {
+    Fault::InvalidParameterValue(
+        "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
+            .to_owned(),
+    )
+}
+
+/// What a new queue of this name starts from.
+fn base(name: &str, options: &Options) -> TopicConfig {
+    let ordered = queue_name::is_fifo(name);
+    TopicConfig {
+        ordered,
+        dedup_ms: if ordered { DEDUPLICATION_MS } else { 0 },
+        max_leased: options.max_in_flight,
+        ..TopicConfig::default()
+    }
+}
+
 /// Judges a request as far as that goes without the broker: every dead-letter queue exists.
 pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
     let request = Request::read(body)?;
-    request.config(TopicConfig::default(), |_| true).map(drop)
+    let base = base(request.name()?, &Options::default());
+    request.config(base, |_| true).map(drop)
 }
 
 pub(crate) async fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -102,8 +130,9 @@ pub(crate) async fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<
     let exists = |name: &str| server.queue_named(name).is_some();
     match server.queue_named(name) {
         Some(there) => request.check_same(&there, exists)?,
+        None if queue_name::is_fifo(name) && !request.asks_for_fifo() => return Err(illegal_name()),
         None => {
-            let config = request.config(TopicConfig::default(), exists)?;
+            let config = request.config(base(name, &server.options), exists)?;
             match server.broker.create_topic(name, config).await {
                 Ok(_) => {}
                 Err(Refusal::TopicExists(there)) => request.check_same(&there, exists)?,

@@ -1,11 +1,11 @@
 //! `DeleteMessage` and `DeleteMessageBatch`: a handle of this queue always succeeds, also if it is
-//! an old one or the message is gone.
+//! an old one or the message is gone; but a FIFO queue refuses one whose time has run out.
 
-use forebay_broker::{Outcome, TopicInfo};
+use forebay_broker::{Outcome, Settled, TopicInfo};
 use serde::Deserialize;
 
 use crate::batch::{self, BatchAnswer, Done, Failed};
-use crate::error::Fault;
+use crate::error::{Fault, shown};
 use crate::json::{self, List, Text};
 use crate::limits::BATCH_ENTRIES_MAX;
 use crate::queue_name;
@@ -93,11 +93,32 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
     let request = read(body)?;
     let queue = server.queue(&request.queue_url)?;
     let handle = handle_of(&request.receipt_handle, "ReceiptHandle", &queue)?;
-    server
+    let settled = server
         .broker
-        .settle(vec![handle.receipt], Outcome::Ack)
+        .settle(vec![handle.receipt], outcome(&queue))
         .await?;
+    let text = request.receipt_handle.as_ref().map_or("", Text::as_str);
+    judge(settled.first().copied(), &queue, text)?;
     Ok(json::EMPTY.to_vec())
+}
+
+fn outcome(queue: &TopicInfo) -> Outcome {
+    match queue.config.ordered {
+        true => Outcome::AckLeased,
+        false => Outcome::Ack,
+    }
+}
+
+/// What the caller is told about a deletion.
+fn judge(settled: Option<Settled>, queue: &TopicInfo, handle: &str) -> Result<(), Fault> {
+    match settled {
+        Some(Settled::Expired | Settled::Stale) if queue.config.ordered => Err(Fault::invalid(
+            shown(handle),
+            "ReceiptHandle",
+            "The receipt handle has expired.",
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn run_batch(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -105,19 +126,27 @@ pub(crate) async fn run_batch(server: &Server, body: &[u8]) -> Result<Vec<u8>, F
     let queue = server.queue(&request.queue_url)?;
     let mut answer = BatchAnswer::default();
     let mut receipts = Vec::with_capacity(request.entries.kept.len());
+    let mut members = Vec::with_capacity(request.entries.kept.len());
     for (index, entry) in request.entries.kept.iter().enumerate() {
         let id = entry.id.as_ref().map_or("", Text::as_str);
         let parameter = format!("{ENTRY}.{}.ReceiptHandle", index + 1);
         match handle_of(&entry.receipt_handle, &parameter, &queue) {
             Ok(handle) => {
                 receipts.push(handle.receipt);
-                answer.successful.push(Done { id });
+                members.push((id, entry.receipt_handle.as_ref().map_or("", Text::as_str)));
             }
             Err(fault) => answer.failed.push(Failed::new(id, &fault)),
         }
     }
-    if !receipts.is_empty() {
-        server.broker.settle(receipts, Outcome::Ack).await?;
+    let settled = match receipts.is_empty() {
+        true => Vec::new(),
+        false => server.broker.settle(receipts, outcome(&queue)).await?,
+    };
+    for (index, (id, handle)) in members.into_iter().enumerate() {
+        match judge(settled.get(index).copied(), &queue, handle) {
+            Ok(()) => answer.successful.push(Done { id }),
+            Err(fault) => answer.failed.push(Failed::new(id, &fault)),
+        }
     }
     json::write(&answer)
 }

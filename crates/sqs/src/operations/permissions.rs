@@ -75,7 +75,7 @@ fn label<'a>(label: &'a Option<Text<'_>>) -> Result<&'a str, Fault> {
     let label = label.as_ref().map(Text::as_str);
     let label = label.filter(|label| !label.is_empty());
     let label = label.ok_or_else(|| Fault::missing("Label"))?;
-    if queue_name::is_legal(label) {
+    if queue_name::is_label(label) {
         return Ok(label);
     }
     Err(Fault::invalid(

@@ -107,14 +107,6 @@ impl<'a> GetRequest<'a> {
                 }
                 (_, Some(attribute), _) => asked.settable.push(attribute),
                 (_, None, Some(measured)) => asked.measured.push(measured),
-                // Known to SQS, and no standard queue has them.
-                (
-                    "FifoQueue"
-                    | "ContentBasedDeduplication"
-                    | "DeduplicationScope"
-                    | "FifoThroughputLimit",
-                    ..,
-                ) => {}
                 _ => return Err(Fault::unknown_attribute(name)),
             }
         }

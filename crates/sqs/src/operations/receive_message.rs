@@ -1,18 +1,23 @@
 //! `ReceiveMessage`: up to 10 messages, at once or as soon as there is one within up to 20 seconds.
 
-use forebay_broker::{ConsumerMode, Cursor, Deliveries, Receive};
+use std::borrow::Cow;
+
+use forebay_broker::{ConsumerMode, Cursor, Deliveries, Receive, TopicInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::attributes;
 use crate::error::Fault;
+use crate::fifo::{self, INVALID_FOR_QUEUE_TYPE};
 use crate::incoming::{self, Asked, Incoming};
 use crate::json::{self, Integer, List, Text};
 use crate::limits::{RECEIVE_MESSAGES_MAX, VISIBILITY_SECONDS_MAX, WAIT_SECONDS_MAX};
 use crate::message_attributes::Filter;
+use crate::outgoing::accept_id;
 use crate::queue_name;
 use crate::server::Server;
 
 const MS_PER_SECOND: u64 = 1_000;
+const ATTEMPT_ID: &str = "ReceiveRequestAttemptId";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -42,6 +47,7 @@ pub(crate) struct Wanted<'a> {
     max: u32,
     visibility_seconds: Option<u32>,
     wait_seconds: Option<u32>,
+    attempt_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -68,17 +74,12 @@ impl<'a> Request<'a> {
                 "Must be between 1 and 10, if provided.",
             )
         })?;
-        if let Some(id) = self
+        let attempt_id = self
             .receive_request_attempt_id
             .as_ref()
             .filter(|id| !id.0.is_empty())
-        {
-            return Err(Fault::invalid(
-                &id.0,
-                "ReceiveRequestAttemptId",
-                "The request include parameter that is not valid for this queue type.",
-            ));
-        }
+            .map(|id| accept_id(Text(id.as_str().into()), ATTEMPT_ID))
+            .transpose()?;
         let names = self
             .attribute_names
             .kept
@@ -96,6 +97,7 @@ impl<'a> Request<'a> {
                 VISIBILITY_SECONDS_MAX,
             )?,
             wait_seconds: seconds(self.wait_time_seconds, "WaitTimeSeconds", WAIT_SECONDS_MAX)?,
+            attempt_id,
         })
     }
 }
@@ -118,6 +120,9 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
     let request = Request::read(body)?;
     let wanted = request.wanted()?;
     let queue = server.queue(&request.queue_url)?;
+    if let Some(id) = wanted.attempt_id.as_ref().filter(|_| !queue.config.ordered) {
+        return Err(Fault::invalid(id, ATTEMPT_ID, INVALID_FOR_QUEUE_TYPE));
+    }
     let wait_seconds = wanted
         .wait_seconds
         .unwrap_or_else(|| attributes::wait_seconds(&queue.config));
@@ -132,13 +137,15 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
         max: wanted.max,
         until: (wait_ms > 0).then(|| server.broker.now().plus_ms(wait_ms)),
         mode: ConsumerMode::LeaseMs(lease_ms),
-        attempt: None,
+        attempt: wanted.attempt_id.as_deref().map(fifo::attempt),
     };
     let deliveries = receive_or_stop(server, receive).await?;
     if deliveries.is_empty() {
+        if wait_ms == 0 && !queue.config.ordered {
+            check_in_flight(server, &queue).await?;
+        }
         return Ok(json::EMPTY.to_vec());
     }
-    let received = server.broker.now();
     let delivered = server
         .broker
         .records(&deliveries, &mut Cursor::default())
@@ -149,8 +156,8 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
     let show = |delivered| {
         Incoming::new(
             delivered,
-            queue.id,
-            received,
+            &queue,
+            deliveries.at,
             &wanted.asked,
             &server.options,
         )
@@ -158,6 +165,21 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
     json::write(&Answer {
         messages: delivered.iter().map(show).collect(),
     })
+}
+
+/// A short poll that gets nothing because too many messages are in flight is told so. A FIFO queue
+/// never tells.
+async fn check_in_flight(server: &Server, queue: &TopicInfo) -> Result<(), Fault> {
+    let Some(most) = queue.config.max_leased else {
+        return Ok(());
+    };
+    let stats = server.broker.stats(queue.id).await?;
+    if stats.leased < most || stats.ready == 0 {
+        return Ok(());
+    }
+    Err(Fault::OverLimit(format!(
+        "The maximum number of in flight messages is reached: {most}."
+    )))
 }
 
 /// A long poll ends, empty, when the server is to stop.

@@ -6,6 +6,7 @@ use forebay_record::{BatchBuilder, murmur2};
 
 use crate::attributes;
 use crate::error::Fault;
+use crate::fifo;
 use crate::json;
 use crate::limits::MESSAGE_BYTES_MIN;
 use crate::outgoing::{Outgoing, RequestMessage};
@@ -25,6 +26,10 @@ pub(crate) fn read(body: &[u8]) -> Result<(Option<json::Text<'_>>, Outgoing<'_>)
 pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let (url, message) = read(body)?;
     let queue = server.queue(&url)?;
+    fifo::check(&message, &queue)?;
+    if let Some(missing) = fifo::missing(&message, &queue) {
+        return Err(missing.alone());
+    }
     if exceeds(&message, &queue) {
         return Err(Fault::InvalidParameterValue(format!(
             "One or more parameters are invalid. {}",
@@ -41,14 +46,18 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
         batch: batch.finish(),
         key_hash: key_hash(&message),
         not_before: not_before(message.delay_seconds, &queue, now),
-        identity: None,
+        identity: fifo::identity(&message, &queue, message_id),
     };
     let results = publish(server, vec![outgoing]).await?;
-    results
+    let placed = results
         .into_iter()
         .next()
         .ok_or_else(|| Fault::Internal("no answer from the broker".to_owned()))??;
-    json::write(&message.sent(None, message_id))
+    let mut sent = message.sent(None, message_id);
+    if queue.config.ordered {
+        sent.placed(&placed);
+    }
+    json::write(&sent)
 }
 
 pub(crate) async fn publish(
@@ -82,7 +91,7 @@ pub(crate) fn not_before(
     queue: &TopicInfo,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let delay_ms = u64::from(delay_seconds?) * MS_PER_SECOND;
+    let delay_ms = u64::from(delay_seconds.filter(|_| !queue.config.ordered)?) * MS_PER_SECOND;
     (delay_ms != queue.config.delay_ms).then(|| now.plus_ms(delay_ms))
 }
 

@@ -1,14 +1,16 @@
 //! `SendMessageBatch`: up to 10 messages, each with its own fate. Those with the same delay (and,
-//! on a topic of several partitions, the same group) share one record batch.
+//! on a topic of several partitions, the same group) share one record batch. On a FIFO queue each
+//! message has a batch of its own, since any of them may be a duplicate.
 
 use forebay_base::Timestamp;
-use forebay_broker::{Target, TopicInfo};
+use forebay_broker::{Identity, Target, TopicInfo};
 use forebay_record::BatchBuilder;
 use serde::Deserialize;
 
 use super::send_message;
 use crate::batch::{self, BatchAnswer, Failed};
 use crate::error::Fault;
+use crate::fifo;
 use crate::json::{self, List, Text};
 use crate::limits::{BATCH_ENTRIES_MAX, MESSAGE_BYTES_MAX};
 use crate::outgoing::{Outgoing, RequestMessage, Sent};
@@ -37,6 +39,7 @@ struct Group<'a> {
     delay_seconds: Option<u32>,
     key_hash: Option<u32>,
     batch: BatchBuilder,
+    identity: Option<Identity>,
     members: Vec<Sent<'a>>,
 }
 
@@ -73,6 +76,15 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
     let now = server.broker.now();
     let mut answer = BatchAnswer::default();
     let mut groups: Vec<Group<'_>> = Vec::new();
+    let accepted = entries
+        .iter()
+        .filter_map(|entry| entry.message.as_ref().ok());
+    if let Some(missing) = accepted
+        .filter_map(|message| fifo::missing(message, &queue))
+        .next()
+    {
+        return Err(missing.in_batch());
+    }
     for entry in &entries {
         if let Err(fault) = place(entry, &mut groups, &queue, now) {
             answer.failed.push(Failed::new(entry.id.as_str(), &fault));
@@ -86,7 +98,7 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
             batch: group.batch.finish(),
             key_hash: group.key_hash,
             not_before: send_message::not_before(group.delay_seconds, &queue, now),
-            identity: None,
+            identity: group.identity,
         });
         members.push(group.members);
     }
@@ -95,9 +107,14 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
         false => send_message::publish(server, messages).await?,
     };
     let all_refused = !results.is_empty() && results.iter().all(Result::is_err);
-    for (members, result) in members.into_iter().zip(results) {
+    for (mut members, result) in members.into_iter().zip(results) {
         match result.map_err(Fault::from) {
-            Ok(_) => answer.successful.extend(members),
+            Ok(placed) => {
+                if queue.config.ordered {
+                    members.iter_mut().for_each(|member| member.placed(&placed));
+                }
+                answer.successful.extend(members);
+            }
             // Nothing was taken: the whole call is told to come again, which every SDK does.
             Err(fault @ Fault::Unavailable(_)) if all_refused => return Err(fault),
             Err(fault) => {
@@ -120,6 +137,7 @@ fn place<'a>(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let message = entry.message.as_ref().map_err(Clone::clone)?;
+    fifo::check(message, queue)?;
     if send_message::exceeds(message, queue) {
         return Err(Fault::InvalidParameterValue(format!(
             "One or more parameters cannot be validated. {}",
@@ -128,7 +146,9 @@ fn place<'a>(
     }
     let key_hash = send_message::key_hash(message).filter(|_| queue.partitions.len() > 1);
     let same = |group: &Group<'_>| {
-        group.delay_seconds == message.delay_seconds && group.key_hash == key_hash
+        !queue.config.ordered
+            && group.delay_seconds == message.delay_seconds
+            && group.key_hash == key_hash
     };
     let place = match groups.iter().position(same) {
         Some(place) => place,
@@ -137,6 +157,7 @@ fn place<'a>(
                 delay_seconds: message.delay_seconds,
                 key_hash,
                 batch: BatchBuilder::with_capacity(now.0, send_message::batch_bytes(message)),
+                identity: None,
                 members: Vec::new(),
             });
             groups.len() - 1
@@ -146,6 +167,7 @@ fn place<'a>(
     let message_id = message
         .push(&mut group.batch, now)
         .map_err(|error| Fault::Internal(error.to_string()))?;
+    group.identity = fifo::identity(message, queue, message_id);
     group
         .members
         .push(message.sent(Some(entry.id.as_str()), message_id));

@@ -3,6 +3,7 @@
 
 mod attributes;
 mod errors;
+mod fifo;
 mod messages;
 mod query;
 mod queues;
