@@ -303,61 +303,20 @@ impl Promoter {
 /// More than the segments that one call can have begun.
 const FAILED_AT_MOST: u64 = 1 << 16;
 
-/// Splits runs where the index has others in between, or does not have them any more, and where
-/// one was cleaned and the other was not.
+/// Splits runs where the index has others in between, or does not have them any more.
 fn neighbours(runs: &[Run], all: &[Run]) -> Vec<Vec<Run>> {
     let mut groups: Vec<Vec<Run>> = Vec::new();
-    let mut last = None;
+    let mut after = None;
     for run in runs {
-        let Some(place) = all.iter().position(|other| other == run) else {
+        let place = all.partition_point(|other| other.first < run.first);
+        if all.get(place) != Some(run) {
             continue;
-        };
+        }
         match groups.last_mut() {
-            Some(group)
-                if last.is_some_and(|last| last + 1 == place)
-                    && group
-                        .iter()
-                        .all(|other| (other.cleaned_at == 0) == (run.cleaned_at == 0)) =>
-            {
-                group.push(*run);
-            }
+            Some(group) if after == Some(place) => group.push(*run),
             _ => groups.push(vec![*run]),
         }
-        last = Some(place);
+        after = Some(place + 1);
     }
     groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(first: u64, cleaned_at: i64) -> Run {
-        Run {
-            segment: first,
-            first,
-            end: first + 1,
-            at: 64,
-            bytes: 1,
-            shared_bytes: 0,
-            index_at: 0,
-            blocks: 1,
-            records: 1,
-            latest: 0,
-            cleaned_at,
-        }
-    }
-
-    #[test]
-    fn runs_become_one_if_nothing_is_between_and_all_were_cleaned_or_none() {
-        let all = [run(0, 0), run(1, 0), run(2, 5), run(3, 7), run(4, 0)];
-        let starts = |runs: &[Run]| -> Vec<Vec<u64>> {
-            let groups = neighbours(runs, &all);
-            let firsts = |group: &Vec<Run>| group.iter().map(|run| run.first).collect();
-            groups.iter().map(firsts).collect()
-        };
-        assert_eq!(starts(&all), [vec![0, 1], vec![2, 3], vec![4]]);
-        assert_eq!(starts(&[all[0], all[2], all[3]]), [vec![0], vec![2, 3]]);
-        assert_eq!(starts(&[run(0, 9), all[1]]), [vec![1]]);
-    }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use forebay_base::{Offset, OffsetRange, PartitionId};
 use parking_lot::{Mutex, RwLock};
 
-use crate::cold::{AHEAD_LEAST, Chunk, Cold};
+use crate::cold::{AHEAD_LEAST, AHEAD_MOST, Chunk, Cold};
 use crate::commit::{COMMIT_HEADER, Commit, Effects, Head, head, is_whole};
 use crate::disk::{At, DiskError};
 use crate::file_header::FILE_HEADER;
@@ -190,6 +190,7 @@ impl LogReader {
         let mut batches = Vec::new();
         let (mut next, mut bytes) = (from, 0usize);
         loop {
+            walk.wants(max_bytes.saturating_sub(bytes));
             match walk.find(next)? {
                 Found::Batch(batch) => {
                     bytes = bytes.saturating_add(batch.batch.len());
@@ -333,7 +334,7 @@ impl LogReader {
             let known = self.cold.lock().get(at).map(|chunk| chunk.end);
             at = match known {
                 Some(end) => end,
-                None => self.read_from_disk(at, true)?.end,
+                None => self.read_from_disk(Frame::first_of(at, true), 0)?.end,
             };
         }
         Ok(())
@@ -466,11 +467,12 @@ impl LogReader {
     }
 
     /// The commit of `frame`, or the next one if a file was sealed there. `held` is what the
-    /// reader read last.
+    /// reader read last, and `wants` how many bytes it is certain to want.
     pub(crate) fn load(
         &self,
         frame: Frame,
         source: Source,
+        wants: usize,
         held: &mut Option<Chunk>,
     ) -> Result<Option<Commit>, ReadError> {
         let in_chunk = |chunk: &Chunk| chunk.get(frame.at, self.journal_id);
@@ -484,7 +486,7 @@ impl LogReader {
         let chunk = match (known, source) {
             (Some(chunk), _) => chunk,
             (None, Source::CacheOnly) => return Ok(None),
-            (None, Source::Disk) => self.read_from_disk(frame.at, frame.sequential)?,
+            (None, Source::Disk) => self.read_from_disk(frame, wants)?,
         };
         let commit = in_chunk(&chunk).ok_or_else(|| self.damaged(frame.at))?;
         *held = Some(chunk);
@@ -496,11 +498,13 @@ impl LogReader {
         self.cold.lock().set_done(chunk);
     }
 
-    fn read_from_disk(&self, asked: Position, sequential: bool) -> Result<Chunk, ReadError> {
-        let ahead = match sequential {
+    fn read_from_disk(&self, frame: Frame, wants: usize) -> Result<Chunk, ReadError> {
+        let ahead = match frame.sequential {
             true => self.cold.lock().read_ahead(),
             false => AHEAD_LEAST,
         };
+        let ahead = ahead.max(wants.min(AHEAD_MOST));
+        let asked = frame.at;
         let mut at = asked;
         loop {
             let bytes = self.read_chunk(at, ahead)?;

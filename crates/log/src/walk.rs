@@ -91,6 +91,8 @@ pub(crate) struct Walk<'a> {
     cursor: &'a mut Cursor,
     place: Option<CursorPlace>,
     way: Way<'a>,
+    /// Bytes that the reader will take, if there are as many.
+    wants: usize,
     /// What was read from the disk last; here it cannot be evicted by others.
     chunk: Option<Chunk>,
     /// The high watermark as it was when the index was last asked, and where the journal ended.
@@ -115,11 +117,17 @@ impl<'a> Walk<'a> {
             cursor,
             place,
             way: Way::Unknown,
+            wants: 0,
             chunk: None,
             end: 0,
             published: Position(0),
             after: None,
         }
+    }
+
+    /// Tells that the reader will take so many bytes more.
+    pub(crate) fn wants(&mut self, bytes: usize) {
+        self.wants = bytes;
     }
 
     /// The first batch that holds an offset of `offset` or above. The walk stays before it until
@@ -307,7 +315,10 @@ impl<'a> Walk<'a> {
         {
             return Ok(Some((commit, frame)));
         }
-        let commit = self.reader.load(frame, self.source, &mut self.chunk)?;
+        let wants = self.wants;
+        let commit = self
+            .reader
+            .load(frame, self.source, wants, &mut self.chunk)?;
         Ok(commit.map(|commit| {
             // Behind a seal the commit lies in the next file.
             let at = commit.position;

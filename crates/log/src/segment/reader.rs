@@ -53,6 +53,7 @@ impl SegmentReader {
     pub(crate) fn load_ahead(&self, run: &Run, place: &RunPlace) -> Result<bool, SegmentError> {
         let runs = self.runs();
         let (start, ahead) = place.stretch(run);
+        let ahead = ahead.min(self.cache.room_ahead()).max(READ_ONCE);
         let end = run.at.saturating_add(run.bytes);
         let limit = start.saturating_add(ahead as u64).min(end);
         let mut at = start;
@@ -263,7 +264,7 @@ impl Runs<'_> {
                 "the checksum of a shared payload is wrong",
             ));
         };
-        self.cache.put_blocks(segment, payloads);
+        self.cache.put_payloads(segment, payloads);
         Ok(payload)
     }
 

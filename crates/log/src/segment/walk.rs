@@ -146,7 +146,7 @@ impl<'a> RunWalk<'a> {
             {
                 return self.serve(entry);
             }
-            self.block = None;
+            self.leave_block();
             let place = RunPlace {
                 next: head_end.max(self.place.next),
                 at: after,
@@ -168,7 +168,14 @@ impl<'a> RunWalk<'a> {
         if let Some(block) = done.filter(|block| found.after as usize >= block.bytes.len()) {
             self.place.at = block.after();
             self.place.byte = BLOCK_HEADER as u32;
-            self.block = None;
+            self.leave_block();
+        }
+    }
+
+    /// All of the block was gone through.
+    fn leave_block(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.runs.cache.set_done(self.run.segment, block.at);
         }
     }
 
@@ -248,8 +255,10 @@ impl<'a> RunWalk<'a> {
         let mut ahead = self.place.ahead as usize;
         if at < self.place.loaded {
             // What was read ahead did not stay: there are too many readers for so much of it.
-            ahead = (ahead / 4).max(READ_ONCE);
+            ahead = READ_ONCE;
         }
+        let room = self.runs.cache.room_ahead();
+        ahead = ahead.min(room).max(READ_ONCE);
         let (block, loaded) = self.runs.load_blocks(&self.run, at, ahead)?;
         self.place.loaded = loaded;
         self.place.ahead = u32::try_from(ahead.saturating_mul(2).min(most)).unwrap_or(u32::MAX);

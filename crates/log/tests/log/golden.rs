@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forebay_base::PartitionId;
-use forebay_log::{Disk, Position, ReplayFrom, SimDisk, SnapshotStore};
+use forebay_log::{
+    Disk, NewSegment, PartitionChange, Position, ReplayFrom, Run, SegmentChange, SimDisk,
+    SnapshotStore,
+};
 
 use crate::world::{Frame, ID, World, append};
 
@@ -48,12 +51,51 @@ fn frames() -> Vec<Frame> {
     ]
 }
 
+/// As if the first file had been worked off.
+fn change() -> SegmentChange {
+    let run = Run {
+        segment: 3,
+        first: 0,
+        end: 4,
+        at: 64,
+        bytes: 1000,
+        shared_bytes: 11,
+        index_at: 2000,
+        blocks: 2,
+        records: 4,
+        latest: 1_700_000_000_123,
+        cleaned_at: 1_700_000_000_456,
+    };
+    let part = |partition, end, runs| PartitionChange {
+        partition: PartitionId(partition),
+        journal_from: Some(end),
+        replaces: None,
+        runs,
+    };
+    SegmentChange {
+        below: Position(2 * 4096),
+        segments: vec![NewSegment {
+            number: 3,
+            bytes: 3000,
+        }],
+        partitions: vec![
+            part(1, 4, vec![run]),
+            part(2, 1, Vec::new()),
+            PartitionChange {
+                replaces: Some(0..8),
+                ..part(0xffff_0000, 8, Vec::new())
+            },
+        ],
+    }
+}
+
 /// Fills the first file of 4096 bytes, so that it is sealed and the second is begun.
 fn write_golden(world: &World) -> Vec<u8> {
     let mut opened = world.open();
     opened.write(&frames()).unwrap();
     opened.write(&[Frame::State(vec![0xab; 3000])]).unwrap();
-    opened.write(&[append(2, 1, 1, &[0xcd; 1000])]).unwrap();
+    opened.write(&[append(2, 1, 1, &[0xcd; 500])]).unwrap();
+    opened.submit(&change());
     opened.reader.export_index()
 }
 
@@ -83,7 +125,9 @@ fn journal_files_are_as_kept() {
         .collect();
     let mut expected = frames();
     expected.push(Frame::State(vec![0xab; 3000]));
-    expected.push(append(2, 1, 1, &[0xcd; 1000]));
+    expected.push(append(2, 1, 1, &[0xcd; 500]));
+    expected.push(replayed[6].clone());
+    assert!(matches!(expected[6], Frame::Segments(_)));
     assert_eq!(replayed, expected);
 }
 
@@ -100,6 +144,11 @@ fn the_index_is_as_kept() {
         }))
         .unwrap();
     assert_eq!(opened.reader.bounds(PartitionId(2)).unwrap().end, 2);
+    assert_eq!(
+        opened.reader.runs(PartitionId(1)),
+        change().partitions[0].runs
+    );
+    assert_eq!(opened.reader.segments()[0].live_bytes, 1000);
 }
 
 #[test]

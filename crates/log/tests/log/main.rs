@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod ahead;
 mod check;
 mod crash;
 mod data_dir;
