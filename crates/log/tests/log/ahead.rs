@@ -209,7 +209,7 @@ fn what_is_read_ahead_is_there_when_it_is_wanted() {
         let mut next = old.read(0, 64 << 10, &mut cursor, Source::Disk).unwrap();
         let mut misses = 0;
         while next < 28_000 {
-            old.reader.prefetch(&cursor);
+            old.reader.load_ahead(&cursor);
             next = match old.read(next, 64 << 10, &mut cursor, Source::CacheOnly) {
                 Some(next) => next,
                 None => {
