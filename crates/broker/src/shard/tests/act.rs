@@ -135,6 +135,8 @@ impl World {
             }
             Op::Snapshot => self.snapshot_wanted = true,
             Op::Drop => self.drop_journal(),
+            Op::Promote => self.promote(),
+            Op::Clean(which) => self.clean(*which),
             Op::Arm { operations } => self.arm(*operations, Some(u64::from(*operations))),
             Op::Crash { torn, again } => self.crash(*torn, *again),
         }

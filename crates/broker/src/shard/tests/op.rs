@@ -201,6 +201,10 @@ pub(super) enum Op {
     },
     /// The next commit is followed by a snapshot, if the moment allows.
     Snapshot,
+    /// The oldest part of the journal is worked off into segments.
+    Promote,
+    /// A partition's runs are written anew, and what is dead is deleted.
+    Clean(u8),
     /// What nobody needs is dropped from the journal.
     Drop,
     /// The power will go at one of the next operations of the disk.
@@ -448,6 +452,8 @@ fn world_op() -> BoxedStrategy<Op> {
         1 => prop::bool::weighted(0.3).prop_map(Op::StorageFull),
         3 => Just(Op::Snapshot),
         3 => Just(Op::Drop),
+        3 => Just(Op::Promote),
+        1 => any::<u8>().prop_map(Op::Clean),
         1 => (1..12u8).prop_map(|operations| Op::Arm { operations }),
         3 => (prop::option::weighted(0.8, any::<u64>()), prop::option::weighted(0.2, 1..9u8))
             .prop_map(|(torn, again)| Op::Crash { torn, again }),

@@ -100,17 +100,17 @@ impl World {
     /// The part of the promises that can be kept without knowing the state.
     pub(super) fn check_readable_promises(&self) {
         for kept in self.promised.iter().flat_map(|promise| &promise.messages) {
-            let Some(bounds) = self.reader.bounds(kept.partition) else {
+            if self.reader.bounds(kept.partition).is_none() {
                 continue;
-            };
+            }
             // It may have been settled since, and dropped, or let go by retention.
             let lane = self.model.lanes.get(&kept.partition);
             let settled = |message: &Message| message.mood == Mood::Settled;
             let settled = lane.is_none_or(|lane| settled(&lane.messages[kept.offset as usize]));
-            if kept.settled || (settled && kept.offset < bounds.start) {
+            let found = self.read(kept.partition, kept.offset);
+            if kept.settled || (settled && found.is_none()) {
                 continue;
             }
-            let found = self.read(kept.partition, kept.offset);
             assert_eq!(found, Some(kept.id), "lost: {kept:?}");
         }
     }

@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
 use forebay_log::{
-    CommitBuilder, Committed, Disk, Fault, Journal, JournalOptions, LogReader, Position, SimDisk,
-    SnapshotStore,
+    CommitBuilder, Committed, Disk, Fault, Journal, JournalOptions, LogReader, Position,
+    PromoteError, SegmentChange, SimDisk, SnapshotStore,
 };
 use forebay_queue::Attempted;
 
 use super::decide::{Asked, Expect};
 use super::model::Model;
 use super::promise::Promise;
+use crate::promotion::Plan;
 use crate::recovery::{Recovered, join_snapshot, recover_from};
 use crate::shard::{Output, Shard};
 use crate::state::ShardState;
 use crate::{ConsumerId, ConsumerMode, OpenError, Receipt, RequestId, TopicInfo};
 
 const JOURNAL_ID: u64 = 77;
-const FILE_BYTES: u64 = 12 << 10;
+const FILE_BYTES: u64 = 8 << 10;
 /// Small, so that commits are closed and wait in line.
 const COMMIT_AT_MOST: usize = 3 << 10;
 
@@ -305,6 +306,70 @@ impl World {
         let position = needed.fold(oldest, Position::min);
         if self.journal.drop_below(position).is_err() {
             self.crash(self.torn, None);
+        }
+    }
+
+    /// Whether nothing is decided that is not durable: what is planned now may be done.
+    fn is_quiet(&self) -> bool {
+        !self.ended && self.hand.is_none() && self.shard.is_durable()
+    }
+
+    fn quieten(&mut self) {
+        for _ in 0..20 {
+            if self.is_quiet() || self.ended {
+                return;
+            }
+            self.journal(true);
+        }
+    }
+
+    /// Works off the oldest files below the oldest snapshot.
+    pub(super) fn promote(&mut self) {
+        self.snapshot_wanted = true;
+        self.quieten();
+        let positions = self.store.positions();
+        let oldest = positions.ok().and_then(|all| all.first().copied());
+        let Some(oldest) = oldest.filter(|_| self.is_quiet()) else {
+            return;
+        };
+        let promoter = self.journal.promoter();
+        let change = promoter.survey(oldest, 1).and_then(|chunk| {
+            let mut plan = Plan::default();
+            for (partition, first, end) in chunk.partitions() {
+                if let Some(wanted) = self.shard.wanted(partition, first, end) {
+                    plan.add(partition, wanted);
+                }
+            }
+            promoter.promote(chunk, &mut plan)
+        });
+        self.segments(change);
+    }
+
+    /// Writes a partition's runs anew.
+    pub(super) fn clean(&mut self, which: u8) {
+        self.quieten();
+        let partitions = self.reader.partitions_with_runs();
+        let partition = partitions.get(usize::from(which) % partitions.len().max(1));
+        let Some(partition) = partition.copied().filter(|_| self.is_quiet()) else {
+            return;
+        };
+        let runs = self.reader.runs(partition);
+        let (first, last) = (runs[0], runs[runs.len() - 1]);
+        let mut plan = Plan::default();
+        if let Some(wanted) = self.shard.wanted(partition, first.first, last.end) {
+            plan.add(partition, wanted);
+        }
+        let promoter = self.journal.promoter();
+        if promoter.delete_dead().is_err() {
+            return self.crash(self.torn, None);
+        }
+        self.segments(promoter.rewrite(&[(partition, runs)], &mut plan));
+    }
+
+    fn segments(&mut self, change: Result<SegmentChange, PromoteError>) {
+        match change {
+            Ok(change) => self.shard.push_segments(&change),
+            Err(_) => self.crash(self.torn, None),
         }
     }
 
