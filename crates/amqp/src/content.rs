@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use forebay_base::{Offset, PartitionId, Timestamp};
-use forebay_broker::envelope;
+use forebay_broker::{Death, Deaths, envelope};
 use forebay_record::{BatchBuilder, BatchError, Headers, Record};
 use uuid::Uuid;
 
@@ -123,14 +123,7 @@ struct Envelope<'a> {
     exchange: Option<&'a [u8]>,
     routing_key: Option<&'a [u8]>,
     raw: Option<&'a [u8]>,
-    dead: Option<DeadLetter<'a>>,
-}
-
-#[derive(Default)]
-struct DeadLetter<'a> {
-    source: &'a [u8],
-    reason: &'a [u8],
-    time: &'a [u8],
+    history: Option<&'a [u8]>,
 }
 
 impl<'a> Envelope<'a> {
@@ -143,17 +136,11 @@ impl<'a> Envelope<'a> {
                 envelope::EXCHANGE => found.exchange = Some(value),
                 envelope::ROUTING_KEY => found.routing_key = Some(value),
                 RAW_PROPERTIES => found.raw = Some(value),
-                envelope::DEAD_LETTER_SOURCE => found.dead().source = value,
-                envelope::DEAD_LETTER_REASON => found.dead().reason = value,
-                envelope::DEAD_LETTER_TIME => found.dead().time = value,
+                envelope::DEAD_LETTER_HISTORY => found.history = Some(value),
                 _ => {}
             }
         }
         found
-    }
-
-    fn dead(&mut self) -> &mut DeadLetter<'a> {
-        self.dead.get_or_insert_default()
     }
 }
 
@@ -208,7 +195,9 @@ impl<'a> Outbound<'a> {
             .raw
             .and_then(|raw| Some((raw, Properties::parse(raw).ok()?)));
         match published {
-            Some((raw, _)) if self.attempt <= 1 && self.found.dead.is_none() => Cow::Borrowed(raw),
+            Some((raw, _)) if self.attempt <= 1 && self.found.history.is_none() => {
+                Cow::Borrowed(raw)
+            }
             Some((_, properties)) => Cow::Owned(self.extended(properties)),
             None => Cow::Owned(self.foreign()),
         }
@@ -237,9 +226,7 @@ impl<'a> Outbound<'a> {
     fn extended(&self, properties: Properties<'_>) -> Vec<u8> {
         let mut table = Vec::new();
         let added = |name: &[u8]| {
-            name == DELIVERY_COUNT.as_bytes()
-                || self.found.dead.is_some()
-                    && DEATH_HEADERS.iter().any(|own| own.as_bytes() == name)
+            name == DELIVERY_COUNT.as_bytes() || self.found.history.is_some() && is_of_death(name)
         };
         let mut reader = properties.headers.unwrap_or_default();
         while !reader.is_empty() {
@@ -310,48 +297,65 @@ impl<'a> Outbound<'a> {
         if self.attempt > 1 {
             TableWriter(table).int(DELIVERY_COUNT.as_bytes(), i64::from(self.attempt) - 1);
         }
-        if let Some(dead) = &self.found.dead {
-            self.add_death(dead, table);
+        if let Some(history) = self.found.history {
+            Self::add_deaths(&Deaths::read(history), table);
         }
     }
 
     /// The headers of a dead letter, as RabbitMQ writes them.
-    fn add_death(&self, dead: &DeadLetter<'_>, table: &mut Vec<u8>) {
-        let [first_reason, first_queue, first_exchange, deaths] = DEATH_HEADERS;
-        let reason = match dead.reason {
-            b"max-deliveries" => b"delivery_limit",
-            other => other,
-        };
-        let number = |text| -> u64 {
-            let text = std::str::from_utf8(text).unwrap_or_default();
-            text.parse().unwrap_or_default()
-        };
+    fn add_deaths(deaths: &Deaths, table: &mut Vec<u8>) {
         let mut table = TableWriter(table);
-        table.array(deaths.as_bytes(), |out| {
-            put_table_item(out, |mut death| {
-                death.int(b"count", 1);
-                death.text(b"reason", reason);
-                death.text(b"queue", dead.source);
-                death.time(b"time", number(dead.time) / 1000);
-                death.text(b"exchange", self.exchange());
-                death.array(b"routing-keys", |out| {
-                    let key = short(self.found.routing_key).unwrap_or(dead.source);
-                    put_text_item(out, key);
-                });
-            });
+        table.array(DEATHS.as_bytes(), |out| {
+            for death in deaths.iter() {
+                put_table_item(out, |table| put_death(death, table));
+            }
         });
-        table.text(first_reason.as_bytes(), reason);
-        table.text(first_queue.as_bytes(), dead.source);
-        table.text(first_exchange.as_bytes(), self.exchange());
+        let [first, last] = [(FIRST_DEATH, deaths.first()), (LAST_DEATH, deaths.last())];
+        for (names, death) in [first, last] {
+            let Some(death) = death else { continue };
+            let [reason, queue, exchange] = names;
+            table.text(reason.as_bytes(), reason_of(death));
+            table.text(queue.as_bytes(), death.source.as_bytes());
+            table.text(exchange.as_bytes(), death.exchange.as_bytes());
+        }
     }
 }
 
-const DEATH_HEADERS: [&str; 4] = [
+/// One entry of `x-death`.
+fn put_death(death: &Death, mut table: TableWriter<'_>) {
+    table.int(b"count", i64::try_from(death.count).unwrap_or(i64::MAX));
+    table.text(b"reason", reason_of(death));
+    table.text(b"queue", death.source.as_bytes());
+    table.time(b"time", death.time_ms / 1000);
+    table.text(b"exchange", death.exchange.as_bytes());
+    table.array(b"routing-keys", |out| {
+        put_text_item(out, death.routing_key.as_bytes());
+    });
+}
+
+fn reason_of(death: &Death) -> &[u8] {
+    match &*death.reason {
+        "max-deliveries" => b"delivery_limit",
+        other => other.as_bytes(),
+    }
+}
+
+const DEATHS: &str = "x-death";
+const FIRST_DEATH: [&str; 3] = [
     "x-first-death-reason",
     "x-first-death-queue",
     "x-first-death-exchange",
-    "x-death",
 ];
+const LAST_DEATH: [&str; 3] = [
+    "x-last-death-reason",
+    "x-last-death-queue",
+    "x-last-death-exchange",
+];
+
+fn is_of_death(name: &[u8]) -> bool {
+    let mut all = FIRST_DEATH.iter().chain(&LAST_DEATH).chain([&DEATHS]);
+    all.any(|own| own.as_bytes() == name)
+}
 
 /// A value another protocol wrote: text if it is UTF-8, else bytes.
 fn put_plain(table: &mut TableWriter<'_>, name: &str, value: Option<&[u8]>) {

@@ -1,16 +1,15 @@
 //! Fetching dead letters' records for the shard, which has none at hand.
 
-use std::sync::Arc;
-
 use forebay_base::{Offset, OffsetRange};
 use forebay_log::{LogReader, Source};
 use forebay_queue::Attempted;
-use forebay_record::{Batch, BatchBuilder, Record};
+use forebay_record::{BatchBuilder, Record};
 
 use crate::engine::Input;
 use crate::envelope;
 use crate::records::{ReadError, RecordsOf};
-use crate::shard::{DeadLetterJob, Undeliverable};
+use crate::shard::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
+use crate::{DeadLetterTarget, Death, Deaths};
 
 /// Reads the records of a job's messages and tells the shard of each that can be read. Gives false
 /// when the shard has ended.
@@ -62,40 +61,58 @@ fn read(
     RecordsOf::new(&stored.unwrap_or_default()).find(offset)
 }
 
-/// The record as it goes to the dead-letter target, and the routing key it was published with.
+/// The record as it goes to the dead-letter target.
 fn copy(
     job: &DeadLetterJob,
     deliveries: u32,
     record: &Record,
-) -> Result<(Batch, Arc<str>), Undeliverable> {
-    let routing_key = record
-        .headers
-        .get(envelope::ROUTING_KEY)
-        .and_then(|key| std::str::from_utf8(key).ok())
-        .unwrap_or(&job.topic.name);
-    let routing_key: Arc<str> = routing_key.into();
-    let deliveries = deliveries.to_string();
+) -> Result<DeadLetterCopy, Undeliverable> {
+    let text = |name| {
+        let value = record.headers.get(name);
+        value.and_then(|value| std::str::from_utf8(value).ok())
+    };
+    let exchange = text(envelope::EXCHANGE).unwrap_or_default();
+    let routing_key = text(envelope::ROUTING_KEY).unwrap_or(&job.topic.name);
+    let history = record.headers.get(envelope::DEAD_LETTER_HISTORY);
+    let mut deaths = history.map(Deaths::read).unwrap_or_default();
+    deaths.add(Death {
+        count: 1,
+        time_ms: u64::try_from(job.at.0).unwrap_or_default(),
+        first: false,
+        reason: job.reason.word().to_owned(),
+        source: job.topic.name.to_string(),
+        exchange: exchange.to_owned(),
+        routing_key: routing_key.to_owned(),
+    });
+    let circle = deaths.without_rejection(DeadLetterReason::Rejected.word());
+    let (deaths, deliveries) = (deaths.to_text(), deliveries.to_string());
     let time = job.at.0.to_string();
-    let reason: [(&str, Option<&[u8]>); 4] = [
+    // Where it is published to now, if not straight to a topic.
+    let now_through = match &job.topic.config.dead_letter {
+        Some(DeadLetterTarget::Exchange {
+            exchange,
+            routing_key: key,
+        }) if !exchange.is_empty() => Some((&**exchange, key.as_deref().unwrap_or(routing_key))),
+        _ => None,
+    };
+    let own: [(&str, Option<&str>); 7] = [
         (
-            envelope::DEAD_LETTER_SOURCE,
-            Some(job.topic.name.as_bytes()),
+            envelope::EXCHANGE,
+            now_through.map(|(exchange, _)| exchange),
         ),
-        (
-            envelope::DEAD_LETTER_REASON,
-            Some(job.reason.word().as_bytes()),
-        ),
-        (
-            envelope::DEAD_LETTER_DELIVERIES,
-            Some(deliveries.as_bytes()),
-        ),
-        (envelope::DEAD_LETTER_TIME, Some(time.as_bytes())),
+        (envelope::ROUTING_KEY, now_through.map(|(_, key)| key)),
+        (envelope::DEAD_LETTER_SOURCE, Some(&job.topic.name)),
+        (envelope::DEAD_LETTER_REASON, Some(job.reason.word())),
+        (envelope::DEAD_LETTER_DELIVERIES, Some(&deliveries)),
+        (envelope::DEAD_LETTER_TIME, Some(&time)),
+        (envelope::DEAD_LETTER_HISTORY, Some(&deaths)),
     ];
     let kept = record
         .headers
         .iter()
-        .filter(|(name, _)| !name.starts_with("forebay.dead-letter."));
-    let headers = kept.chain(reason);
+        .filter(|(name, _)| !own.iter().any(|(taken, _)| name == taken));
+    let own = own.iter().filter(|(_, value)| value.is_some());
+    let headers = kept.chain(own.map(|(name, value)| (*name, value.map(str::as_bytes))));
     let mut batch = BatchBuilder::new(record.timestamp);
     batch
         .push(
@@ -105,5 +122,9 @@ fn copy(
             headers,
         )
         .map_err(|_| Undeliverable)?;
-    Ok((batch.finish(), routing_key))
+    Ok(DeadLetterCopy {
+        batch: batch.finish(),
+        routing_key: routing_key.into(),
+        circle,
+    })
 }

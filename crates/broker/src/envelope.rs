@@ -17,6 +17,8 @@ pub const DEAD_LETTER_REASON: &str = "forebay.dead-letter.reason";
 pub const DEAD_LETTER_DELIVERIES: &str = "forebay.dead-letter.deliveries";
 /// When it was dead-lettered, in milliseconds since 1970, in decimal.
 pub const DEAD_LETTER_TIME: &str = "forebay.dead-letter.time";
+/// All its deaths, as [`crate::Deaths`] writes them.
+pub const DEAD_LETTER_HISTORY: &str = "forebay.dead-letter.history";
 /// Headers whose name starts so belong to Forebay: front ends do not show them as the user's own.
 pub const RESERVED_PREFIX: &str = "forebay.";
 

@@ -11,6 +11,7 @@
 mod catalog;
 mod command;
 mod dead_letters;
+mod deaths;
 mod directory;
 mod door;
 mod engine;
@@ -43,6 +44,7 @@ pub use command::{
     Identity, OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId,
     Run, Settled, Subscribe, Target, TopicStats, WhenFull,
 };
+pub use deaths::{Death, Deaths};
 pub use directory::Directory;
 pub use door::Broker;
 pub use exchange::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};

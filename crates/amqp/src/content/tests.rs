@@ -168,10 +168,13 @@ fn dead_letters_tell_their_death_as_rabbitmq_does() {
     let record = foreign(
         None,
         &[
-            (envelope::DEAD_LETTER_SOURCE, Some(b"work")),
-            (envelope::DEAD_LETTER_REASON, Some(b"max-deliveries")),
-            (envelope::DEAD_LETTER_DELIVERIES, Some(b"3")),
-            (envelope::DEAD_LETTER_TIME, Some(b"5000")),
+            (
+                envelope::DEAD_LETTER_HISTORY,
+                Some(
+                    b"2 9000 later max-deliveries 4:work 1:x 1:k\n\
+                      1 5000 first rejected 5:other 0: 5:other\n",
+                ),
+            ),
             (envelope::EXCHANGE, Some(b"x")),
             (envelope::ROUTING_KEY, Some(b"k")),
         ],
@@ -181,9 +184,12 @@ fn dead_letters_tell_their_death_as_rabbitmq_does() {
         table_of(&outbound),
         [
             ("x-death".to_owned(), None),
-            pair("x-first-death-reason", "delivery_limit"),
-            pair("x-first-death-queue", "work"),
-            pair("x-first-death-exchange", "x"),
+            pair("x-first-death-reason", "rejected"),
+            pair("x-first-death-queue", "other"),
+            pair("x-first-death-exchange", ""),
+            pair("x-last-death-reason", "delivery_limit"),
+            pair("x-last-death-queue", "work"),
+            pair("x-last-death-exchange", "x"),
         ]
     );
 }

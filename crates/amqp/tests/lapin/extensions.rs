@@ -174,3 +174,104 @@ async fn a_consumer_of_higher_priority_gets_what_it_can_take_and_others_the_rest
     assert_eq!(code(refused.await).0, 406);
     server.stop().await;
 }
+
+/// A queue whose dead letters go to `target` by the default exchange.
+async fn declare_dying(channel: &Channel, name: &str, target: &str, limit: Option<i32>) {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-dead-letter-exchange".into(), text(""));
+    arguments.insert("x-dead-letter-routing-key".into(), text(target));
+    if let Some(limit) = limit {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(limit));
+    }
+    let options = QueueDeclareOptions::durable();
+    let declared = channel.queue_declare(name.into(), options, arguments);
+    declared.await.unwrap();
+}
+
+/// `queue`, `reason`, `count` of each death, and the reason and queue of the first.
+fn deaths(headers: &FieldTable) -> (Vec<(String, String, i64)>, String) {
+    let text = |table: &FieldTable, name: &str| match table.inner().get(name) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("{name}: {other:?}"),
+    };
+    let Some(AMQPValue::FieldArray(all)) = headers.inner().get("x-death") else {
+        panic!("no x-death: {headers:?}")
+    };
+    let one = |death: &AMQPValue| {
+        let AMQPValue::FieldTable(death) = death else {
+            panic!("{death:?}")
+        };
+        let count = match death.inner().get("count") {
+            Some(AMQPValue::LongLongInt(count)) => *count,
+            other => panic!("{other:?}"),
+        };
+        (text(death, "queue"), text(death, "reason"), count)
+    };
+    let first = ["x-first-death-queue", "x-first-death-reason"].map(|name| text(headers, name));
+    (all.as_slice().iter().map(one).collect(), first.join(" "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_dies_again_and_again_tells_all_its_deaths_the_latest_first() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    declare_dying(&channel, "one", "two", None).await;
+    declare_dying(&channel, "two", "one", None).await;
+    publish(&channel, "", "one", b"x").await;
+    let mut one = consume(&channel, "one", false).await;
+    let mut two = consume(&channel, "two", false).await;
+    let reject = BasicRejectOptions { requeue: false };
+    next(&mut one).await.reject(reject).await.unwrap();
+    next(&mut two).await.reject(reject).await.unwrap();
+    let again = next(&mut one).await;
+    let death = |queue: &str, count| (queue.to_owned(), "rejected".to_owned(), count);
+    assert_eq!(
+        deaths(again.properties.headers().as_ref().unwrap()),
+        (
+            vec![death("two", 1), death("one", 1)],
+            "one rejected".into()
+        )
+    );
+    again.reject(reject).await.unwrap();
+    let again = next(&mut two).await;
+    assert_eq!(
+        deaths(again.properties.headers().as_ref().unwrap()),
+        (
+            vec![death("one", 2), death("two", 1)],
+            "one rejected".into()
+        )
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_go_round_for_ever_without_a_rejection_is_dropped() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    declare(&channel, "grave").await;
+    declare_dying(&channel, "round", "round", Some(1)).await;
+    declare_dying(&channel, "ends", "grave", Some(1)).await;
+    let mut grave = consume(&channel, "grave", true).await;
+    for queue in ["round", "ends"] {
+        publish(&channel, "", queue, queue.as_bytes()).await;
+        let mut consumer = consume(&channel, queue, false).await;
+        for attempt in 0..2 {
+            let delivery = next(&mut consumer).await;
+            assert_eq!(delivery.redelivered, attempt > 0);
+            let requeue = BasicRejectOptions { requeue: true };
+            delivery.reject(requeue).await.unwrap();
+        }
+        if queue == "ends" {
+            // Dead letters move in order: what went round would have come back before this.
+            let letter = next(&mut grave).await;
+            let (deaths, _) = deaths(letter.properties.headers().as_ref().unwrap());
+            assert_eq!(deaths[0].1, "delivery_limit");
+        }
+    }
+    let get = channel.basic_get("round".into(), BasicGetOptions::default());
+    assert!(get.await.unwrap().is_none());
+    server.stop().await;
+}

@@ -19,13 +19,12 @@ use forebay_log::{
     Chunk, CommitBuilder, Committed, LogReader, Position, SegmentChange, Space, WriteError,
 };
 use forebay_queue::Attempted;
-use forebay_record::Batch;
 
 use crate::catalog::CatalogChange;
 use crate::options::Tuning;
 use crate::promotion::Work;
 use crate::retention::Trim;
-use crate::shard::{DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
+use crate::shard::{DeadLetterCopy, DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
 use crate::state::ShardState;
 use crate::{Command, Counters, Deliveries, Event, Outcome, Receipt, Refusal, Reply, RequestId};
 use cleaning::Cleaning;
@@ -61,7 +60,7 @@ pub(crate) enum Input {
     DeadLetter {
         partition: PartitionId,
         message: Attempted,
-        copy: Result<(Batch, Arc<str>), Undeliverable>,
+        copy: Result<DeadLetterCopy, Undeliverable>,
     },
     /// Some records have been there long enough.
     Retain(Trim),

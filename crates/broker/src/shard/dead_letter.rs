@@ -43,6 +43,16 @@ pub(crate) struct DeadLetterJob {
     pub(crate) at: Timestamp,
 }
 
+/// The record of a message that was put aside, as it goes to the target.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadLetterCopy {
+    pub(crate) batch: Batch,
+    /// The routing key it was published with.
+    pub(crate) routing_key: Arc<str>,
+    /// Topics it must not come to again by an exchange, since it would go round for ever.
+    pub(crate) circle: Vec<Arc<str>>,
+}
+
 /// A message whose record could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Undeliverable;
@@ -139,7 +149,7 @@ impl Shard {
         now: Timestamp,
         partition: PartitionId,
         message: Attempted,
-        copy: Result<(Batch, Arc<str>), Undeliverable>,
+        copy: Result<DeadLetterCopy, Undeliverable>,
     ) {
         self.now = now;
         let offset = message.range.first;
@@ -159,7 +169,12 @@ impl Shard {
             .catalog
             .topic(source)
             .and_then(|t| t.config.dead_letter.clone());
-        if let Ok((batch, routing_key)) = copy {
+        if let Ok(DeadLetterCopy {
+            batch,
+            routing_key,
+            circle,
+        }) = copy
+        {
             let mut topics = Vec::new();
             match &target {
                 None => {}
@@ -175,6 +190,10 @@ impl Shard {
                 }) => {
                     let key = key.as_deref().unwrap_or(&routing_key);
                     self.state.catalog.route(exchange, key, &mut topics);
+                    topics.retain(|topic| {
+                        let topic = self.state.catalog.topic(*topic);
+                        topic.is_some_and(|topic| !circle.contains(&topic.name))
+                    });
                 }
             }
             let mut entries = Vec::with_capacity(topics.len());

@@ -26,7 +26,7 @@ use forebay_log::{CommitBuilder, SegmentChange};
 use forebay_stream::Groups;
 use hashbrown::HashMap;
 
-pub(crate) use dead_letter::{DeadLetterJob, Undeliverable};
+pub(crate) use dead_letter::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
 pub(crate) use publish::PENDING_AT_MOST;
 
 use crate::catalog::CatalogChange;

@@ -13,7 +13,7 @@ use super::promise::Promise;
 use super::world::{Standing, World};
 use crate::retention::{Trim, UpTo};
 use crate::shard::publish::largest_message;
-use crate::shard::{ReplyTo, Undeliverable};
+use crate::shard::{DeadLetterCopy, ReplyTo, Undeliverable};
 use crate::{
     Command, ConsumerId, ConsumerMode, DeadLetterTarget, Durability, Outcome, Outgoing, Publish,
     Receipt, Receive, Refusal, Reply, RequestId, Subscribe, Target, WhenFull,
@@ -364,7 +364,11 @@ impl World {
         });
         let id = known.map_or(0, |(id, ..)| id);
         let routing_key: Arc<str> = "a".into();
-        let copy = (batch(&[id], 5, None), routing_key.clone());
+        let copy = DeadLetterCopy {
+            batch: batch(&[id], 5, None),
+            routing_key: routing_key.clone(),
+            circle: Vec::new(),
+        };
         let copy = if readable {
             Ok(copy)
         } else {
