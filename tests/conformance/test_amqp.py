@@ -98,6 +98,84 @@ def test_exchanges_route(confirming, topic, kind, bindings, key, reached):
     confirming.exchange_delete(topic)
 
 
+@pytest.mark.parametrize(
+    "how, reached",
+    [("all", "c"), ("any", "abc"), ("all-with-x", ""), ("any-with-x", "abcd")],
+)
+def test_a_headers_exchange_matches(confirming, topic, how, reached):
+    confirming.exchange_declare(topic, "headers", durable=True)
+    confirming.queue_declare(topic, durable=True)
+    wanted = {"x-match": how, "kind": "order", "items": 3, "x-tier": "gold"}
+    confirming.queue_bind(topic, topic, "", wanted)
+    for name, headers in {
+        "a": {"kind": "order"},
+        "b": {"items": 3, "kind": "invoice"},
+        "c": {"items": 3, "kind": "order"},
+        "d": {"x-tier": "gold"},
+        "e": {"items": "3"},
+    }.items():
+        confirming.basic_publish(topic, "", name, pika.BasicProperties(headers=headers))
+    assert b"".join(drain(confirming, topic)).decode() == reached
+    confirming.exchange_delete(topic)
+
+
+def test_an_alternate_exchange_takes_what_no_binding_wants(confirming, topic):
+    confirming.exchange_declare(f"{topic}-rest", "fanout")
+    rest = {"alternate-exchange": f"{topic}-rest"}
+    confirming.exchange_declare(topic, "direct", arguments=rest)
+    for queue, exchange in (("known", topic), ("unknown", f"{topic}-rest")):
+        confirming.queue_declare(f"{topic}-{queue}", durable=True)
+        confirming.queue_bind(f"{topic}-{queue}", exchange, "key")
+    for key in ("key", "other"):
+        confirming.basic_publish(topic, key, key, PERSISTENT, mandatory=True)
+    assert drain(confirming, f"{topic}-known") == [b"key"]
+    assert drain(confirming, f"{topic}-unknown") == [b"other"]
+
+
+def test_direct_reply_to(connection, confirming, declared):
+    answers = []
+    confirming.basic_consume(
+        "amq.rabbitmq.reply-to",
+        lambda ch, method, props, body: answers.append((props.correlation_id, body)),
+        auto_ack=True,
+    )
+    asking = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to", correlation_id="7")
+    confirming.basic_publish("", declared, b"question", asking)
+    worker = connection.channel()
+    _, properties, _ = until("the question", lambda: take(worker, declared))
+    answer = pika.BasicProperties(correlation_id=properties.correlation_id)
+    worker.basic_publish("", properties.reply_to, b"answer", answer)
+    until("the answer", lambda: connection.process_data_events(0.05) or answers)
+    assert answers == [("7", b"answer")]
+
+
+def test_a_sender_names_further_queues(confirming, topic):
+    for queue in "abc":
+        confirming.queue_declare(f"{topic}-{queue}", durable=True)
+    headers = {"CC": [f"{topic}-b"], "BCC": [f"{topic}-c"]}
+    properties = pika.BasicProperties(headers=headers, delivery_mode=2)
+    confirming.basic_publish("", f"{topic}-a", b"to all", properties)
+    for queue in "abc":
+        method, properties, body = take(confirming, f"{topic}-{queue}")
+        assert (method.routing_key, body) == (f"{topic}-a", b"to all")
+        assert properties.headers == {"CC": [f"{topic}-b"]}
+
+
+def test_a_consumer_of_higher_priority_comes_first(connection, confirming, declared):
+    got = []
+    confirming.basic_qos(prefetch_count=2)
+    for priority in (1, 9):
+        confirming.basic_consume(
+            declared,
+            lambda ch, method, props, body, priority=priority: got.append((priority, body)),
+            arguments={"x-priority": priority},
+        )
+    for body in (b"1", b"2", b"3"):
+        confirming.basic_publish("", declared, body, PERSISTENT)
+    until("three deliveries", lambda: connection.process_data_events(0.05) or len(got) == 3)
+    assert sorted(got) == [(1, b"3"), (9, b"1"), (9, b"2")]
+
+
 def test_a_mandatory_message_without_a_route_is_returned(confirming, topic):
     confirming.exchange_declare(topic, "direct")
     with pytest.raises(UnroutableError) as caught:

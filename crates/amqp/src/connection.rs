@@ -29,6 +29,7 @@ use crate::settle::Settler;
 pub(crate) trait Catalogue {
     fn topic(&self, name: &str) -> Option<Arc<TopicInfo>>;
     fn exchange(&self, name: &str) -> Option<Arc<ExchangeInfo>>;
+    fn routes_by_fields(&self, exchange: &str) -> bool;
 }
 
 impl Catalogue for Directory {
@@ -38,6 +39,10 @@ impl Catalogue for Directory {
 
     fn exchange(&self, name: &str) -> Option<Arc<ExchangeInfo>> {
         self.exchange(name)
+    }
+
+    fn routes_by_fields(&self, exchange: &str) -> bool {
+        self.routes_by_fields(exchange)
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn push(
     builder: &mut BatchBuilder,
     now: Timestamp,
     id: Uuid,
-    address: Address<'_>,
+    (address, has_further_keys): (Address<'_>, bool),
     (raw, properties): (&[u8], &Properties<'_>),
     body: &[u8],
 ) -> Result<(), BatchError> {
@@ -72,7 +72,8 @@ pub(crate) fn push(
         ),
         (
             envelope::ROUTING_KEY,
-            through_exchange.then_some(address.routing_key.as_bytes()),
+            // Else it is the name of the queue.
+            (through_exchange || has_further_keys).then_some(address.routing_key.as_bytes()),
         ),
         (RAW_PROPERTIES, Some(raw)),
         (CONTENT_TYPE, properties.content_type),
@@ -228,18 +229,7 @@ impl<'a> Outbound<'a> {
         let added = |name: &[u8]| {
             name == DELIVERY_COUNT.as_bytes() || self.found.history.is_some() && is_of_death(name)
         };
-        let mut reader = properties.headers.unwrap_or_default();
-        while !reader.is_empty() {
-            let mut entries = Entries::new(reader);
-            let Some(Ok((name, _))) = entries.next() else {
-                break;
-            };
-            let length = reader.len() - entries.rest_len();
-            if !added(name) {
-                table.extend_from_slice(&reader[..length]);
-            }
-            reader = &reader[length..];
-        }
+        put_entries_but(properties.headers.unwrap_or_default(), added, &mut table);
         self.add_own(&mut table);
         let mut out = Vec::new();
         Properties {
@@ -371,6 +361,25 @@ fn short(text: Option<&[u8]>) -> Option<&[u8]> {
     text.filter(|text| text.len() <= usize::from(u8::MAX))
 }
 
+/// Copies a table's entries but those with names that `left_out` says.
+pub(crate) fn put_entries_but(
+    mut table: &[u8],
+    left_out: impl Fn(&[u8]) -> bool,
+    out: &mut Vec<u8>,
+) {
+    while !table.is_empty() {
+        let mut entries = Entries::new(table);
+        let Some(Ok((name, _))) = entries.next() else {
+            break;
+        };
+        let (entry, rest) = table.split_at(table.len() - entries.rest_len());
+        if !left_out(name) {
+            out.extend_from_slice(entry);
+        }
+        table = rest;
+    }
+}
+
 /// Publishes and delivers a message with these properties and compares: for fuzzing.
 pub(crate) fn read_everything(raw: &[u8]) {
     let Ok(properties) = Properties::parse(raw) else {
@@ -385,7 +394,7 @@ pub(crate) fn read_everything(raw: &[u8]) {
         &mut builder,
         Timestamp(0),
         Uuid::nil(),
-        address,
+        (address, false),
         (raw, &properties),
         b"body",
     );

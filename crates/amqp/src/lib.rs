@@ -26,6 +26,7 @@ mod methods;
 mod outbox;
 mod properties;
 mod publish;
+mod route;
 mod serve;
 mod settle;
 mod table;

@@ -3,7 +3,8 @@
 
 use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::{AMQPClass, gen_class, parse_class};
-use amq_protocol::types::ShortString;
+use amq_protocol::types::generation::gen_field_table;
+use amq_protocol::types::{FieldTable, ShortString};
 
 use crate::error::MethodId;
 use crate::frame::{self, Kind};
@@ -105,6 +106,15 @@ pub(crate) fn put(out: &mut Vec<u8>, channel: u16, method: &AMQPClass) {
     frame::put(out, Kind::Method, channel, |out| {
         out.extend_from_slice(&payload);
     });
+}
+
+/// A table's entries, without its length.
+pub(crate) fn table_bytes(table: &FieldTable) -> Vec<u8> {
+    let encoded = gen_field_table(table)(WriteContext::from(Vec::new()));
+    let (bytes, _) = encoded
+        .expect("writing to memory fails only where a reserved gap overflows, and gaps are fixed")
+        .into_inner();
+    bytes.get(4..).unwrap_or_default().to_vec()
 }
 
 /// A short string; what is too long for one is cut between characters.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::content::{self, Address};
 use crate::limits::{BATCH_BYTES, BATCH_MESSAGES, UNANSWERED_BYTES, UNANSWERED_MESSAGES};
 use crate::properties::Properties;
+use crate::route::Route;
 
 /// One message as it came.
 #[derive(Clone, Copy)]
@@ -21,6 +22,7 @@ pub(crate) struct Message<'a> {
     /// The payload of its method frame.
     pub(crate) head: &'a [u8],
     pub(crate) address: Address<'a>,
+    pub(crate) route: &'a Route,
     pub(crate) mandatory: bool,
     pub(crate) raw_properties: &'a [u8],
     pub(crate) properties: &'a Properties<'a>,
@@ -64,6 +66,7 @@ struct OpenBatch {
     head: Vec<u8>,
     exchange: Arc<str>,
     routing_key: Arc<str>,
+    route: Route,
     mandatory: bool,
     durability: Durability,
     key: Option<Vec<u8>>,
@@ -76,6 +79,7 @@ impl OpenBatch {
         self.channel == message.channel
             && self.epoch == message.epoch
             && self.head == message.head
+            && self.route == *message.route
             && self.durability == message.durability()
             && self.key.as_deref() == key
             && self.builder.len() < BATCH_MESSAGES
@@ -142,6 +146,7 @@ impl Publisher {
             head: message.head.to_vec(),
             exchange: message.address.exchange.into(),
             routing_key: message.address.routing_key.into(),
+            route: message.route.clone(),
             mandatory: message.mandatory,
             durability: message.durability(),
             key: key.map(<[u8]>::to_vec),
@@ -161,7 +166,7 @@ impl Publisher {
             &mut open.builder,
             now,
             id,
-            message.address,
+            (message.address, !message.route.further_keys.is_empty()),
             properties,
             message.body,
         )?;
@@ -197,11 +202,22 @@ impl Publisher {
             messages,
             bytes,
         });
-        self.messages.push(Outgoing {
-            target: Target::Exchange {
+        let target = if open.route.is_plain() {
+            Target::Exchange {
                 exchange: open.exchange,
                 routing_key: open.routing_key,
-            },
+            }
+        } else {
+            let mut routing_keys = vec![open.routing_key];
+            routing_keys.extend(open.route.further_keys);
+            Target::Routes {
+                exchange: open.exchange,
+                routing_keys,
+                fields: open.route.fields,
+            }
+        };
+        self.messages.push(Outgoing {
+            target,
             batch,
             // Without its sign bit, as Kafka's clients do: a key finds the same partition.
             key_hash: open.key.as_deref().map(|key| murmur2(key) & 0x7fff_ffff),
@@ -250,6 +266,8 @@ impl Publisher {
 mod tests {
     use super::*;
 
+    static PLAIN: std::sync::LazyLock<Route> = std::sync::LazyLock::new(Route::default);
+
     fn message<'a>(head: &'a [u8], properties: &'a Properties<'a>) -> Message<'a> {
         Message {
             channel: 1,
@@ -259,6 +277,7 @@ mod tests {
                 exchange: "",
                 routing_key: "q",
             },
+            route: &PLAIN,
             mandatory: false,
             raw_properties: &[0, 0],
             properties,

@@ -118,6 +118,22 @@ pub(crate) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Its type as RabbitMQ words it, numbers by their class.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "long",
+            Self::Float(_) => "double",
+            Self::Decimal { .. } => "decimal",
+            Self::Text(_) => "longstr",
+            Self::Bytes(_) => "binary",
+            Self::Time(_) => "timestamp",
+            Self::Table(_) => "table",
+            Self::Array(_) => "array",
+            Self::Void => "void",
+        }
+    }
+
     /// As other protocols see it: text and bytes as they are, numbers in decimal. `None` for what
     /// only this protocol has.
     pub(crate) fn plain(&self) -> Option<Cow<'a, [u8]>> {
@@ -170,6 +186,12 @@ impl<'a> Iterator for Entries<'a> {
         }
         Some(entry)
     }
+}
+
+/// Items of an array, given without its length field, up to the first that is malformed.
+pub(crate) fn array_items(array: &[u8]) -> impl Iterator<Item = Value<'_>> {
+    let mut items = Reader::new(array);
+    std::iter::from_fn(move || (!items.is_empty()).then(|| items.value().ok())?)
 }
 
 /// Checks a table, given without its length field, with all that lies in it.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::routing::Router;
 use crate::{
-    Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, TopicConfig, TopicInfo,
+    Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, Fields, TopicConfig,
+    TopicInfo,
 };
 
 /// What happened to the catalog. A frame of the journal: variants are only ever added at the end.
@@ -40,6 +41,11 @@ pub(crate) enum CatalogChange {
     TopicRemoved(Arc<TopicInfo>),
     ExchangePut(Arc<ExchangeInfo>),
     ExchangeRemoved(Arc<str>),
+    /// A binding came or went that leads from an exchange to that one.
+    Led {
+        to: Arc<str>,
+        by: i64,
+    },
     None,
 }
 
@@ -57,9 +63,11 @@ pub(crate) struct Catalog {
 }
 
 /// The exchanges that every broker has from its first start, besides the default exchange.
-const BUILT_IN: [(&str, ExchangeKind); 3] = [
+const BUILT_IN: [(&str, ExchangeKind); 5] = [
     ("amq.direct", ExchangeKind::Direct),
     ("amq.fanout", ExchangeKind::Fanout),
+    ("amq.headers", ExchangeKind::Fields),
+    ("amq.match", ExchangeKind::Fields),
     ("amq.topic", ExchangeKind::Topic),
 ];
 
@@ -74,6 +82,7 @@ impl Catalog {
                 auto_delete: false,
                 internal: false,
                 labels: BTreeMap::new(),
+                alternate: None,
             };
             let info = ExchangeInfo {
                 name: name.into(),
@@ -93,8 +102,7 @@ impl Catalog {
             .collect();
         self.router = Router::default();
         for exchange in self.exchanges.values() {
-            self.router
-                .declare(exchange.name.clone(), exchange.config.kind);
+            self.router.declare(exchange.name.clone(), &exchange.config);
         }
         for binding in &self.bindings {
             self.router.bind(binding);
@@ -133,6 +141,11 @@ impl Catalog {
         self.bindings.contains(binding)
     }
 
+    /// All bindings.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter()
+    }
+
     /// The bindings that leave an exchange.
     pub(crate) fn bindings_from<'a>(
         &'a self,
@@ -153,19 +166,27 @@ impl Catalog {
             .filter(move |binding| binding.destination == *destination)
     }
 
-    /// The topics a message goes to, each once. The default exchange routes by topic name.
-    pub(crate) fn route(&self, exchange: &str, routing_key: &str, into: &mut Vec<TopicId>) {
+    /// Adds the topics a message goes to, each once. The default exchange routes by topic name.
+    pub(crate) fn route(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        fields: &Fields,
+        into: &mut Vec<TopicId>,
+    ) {
         if exchange.is_empty() {
-            into.extend(self.names.get(routing_key));
+            let named = self.names.get(routing_key);
+            into.extend(named.filter(|id| !into.contains(id)));
             return;
         }
-        self.router.route(exchange, routing_key, &mut |name| {
-            if let Some(id) = self.names.get(name)
-                && !into.contains(id)
-            {
-                into.push(*id);
-            }
-        });
+        self.router
+            .route(exchange, routing_key, fields, &mut |name| {
+                if let Some(id) = self.names.get(name)
+                    && !into.contains(id)
+                {
+                    into.push(*id);
+                }
+            });
     }
 
     /// The identity the next topic gets, and the partitions it is made of.
@@ -211,8 +232,7 @@ impl Catalog {
                 CatalogChange::TopicRemoved(topic)
             }
             CatalogEvent::ExchangeDeclared(exchange) => {
-                self.router
-                    .declare(exchange.name.clone(), exchange.config.kind);
+                self.router.declare(exchange.name.clone(), &exchange.config);
                 self.exchanges
                     .insert(exchange.name.clone(), exchange.clone());
                 CatalogChange::ExchangePut(exchange.clone())
@@ -225,17 +245,27 @@ impl Catalog {
                 }
             }
             CatalogEvent::Bound(binding) => {
-                if self.bindings.insert(binding.clone()) {
-                    self.router.bind(binding);
+                if !self.bindings.insert(binding.clone()) {
+                    return CatalogChange::None;
                 }
-                CatalogChange::None
+                self.router.bind(binding);
+                led(binding, 1)
             }
             CatalogEvent::Unbound(binding) => {
-                if self.bindings.remove(binding) {
-                    self.router.unbind(binding);
+                if !self.bindings.remove(binding) {
+                    return CatalogChange::None;
                 }
-                CatalogChange::None
+                self.router.unbind(binding);
+                led(binding, -1)
             }
         }
+    }
+}
+
+/// What a binding means to those who look at exchanges only.
+pub(crate) fn led(binding: &Binding, by: i64) -> CatalogChange {
+    match &binding.destination {
+        Destination::Topic(_) => CatalogChange::None,
+        Destination::Exchange(to) => CatalogChange::Led { to: to.clone(), by },
     }
 }

@@ -9,7 +9,7 @@ use forebay_stream::{
     LeaveRequest, SyncRequest,
 };
 
-use crate::{Binding, ExchangeConfig, ExchangeInfo, Refusal, TopicConfig, TopicInfo};
+use crate::{Binding, ExchangeConfig, ExchangeInfo, Fields, Refusal, TopicConfig, TopicInfo};
 
 /// Names one command of one session; the reply carries it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -226,6 +226,16 @@ pub enum Target {
         exchange: Arc<str>,
         /// The routing key.
         routing_key: Arc<str>,
+    },
+    /// The same with several routing keys, or with fields to route by. A topic that several keys
+    /// reach gets the message once.
+    Routes {
+        /// The exchange's name; empty for the default exchange.
+        exchange: Arc<str>,
+        /// The routing keys.
+        routing_keys: Vec<Arc<str>>,
+        /// What the message says of itself.
+        fields: Fields,
     },
 }
 

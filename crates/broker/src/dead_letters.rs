@@ -9,7 +9,7 @@ use crate::engine::Input;
 use crate::envelope;
 use crate::records::{ReadError, RecordsOf};
 use crate::shard::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
-use crate::{DeadLetterTarget, Death, Deaths};
+use crate::{DeadLetterTarget, Death, Deaths, FieldValue, Fields};
 
 /// Reads the records of a job's messages and tells the shard of each that can be read. Gives false
 /// when the shard has ended.
@@ -59,6 +59,19 @@ fn read(
         .read_at(job.partition, &ranges, &mut cursor, Source::Disk)
         .map_err(|error| ReadError::Damaged(error.to_string()))?;
     RecordsOf::new(&stored.unwrap_or_default()).find(offset)
+}
+
+/// What a record's headers say, for routing: of each the text, without the type it once had.
+fn fields(record: &Record) -> Fields {
+    let shown = record.headers.iter().filter_map(|(name, value)| {
+        let text = std::str::from_utf8(value.unwrap_or_default()).ok()?;
+        let value = FieldValue {
+            class: None,
+            text: text.to_owned(),
+        };
+        (!name.starts_with(envelope::RESERVED_PREFIX)).then(|| (name.to_owned(), value))
+    });
+    Fields::of(shown)
 }
 
 /// The record as it goes to the dead-letter target.
@@ -125,6 +138,7 @@ fn copy(
     Ok(DeadLetterCopy {
         batch: batch.finish(),
         routing_key: routing_key.into(),
+        fields: fields(record),
         circle,
     })
 }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use crate::catalog::CatalogChange;
-use crate::{ExchangeInfo, TopicInfo};
+use crate::{ExchangeInfo, ExchangeKind, TopicInfo};
 
 /// A shared view of the catalog. It shows only what is durable, and a session that got the reply
 /// to a change finds the change here.
@@ -22,6 +22,10 @@ struct Tables {
     by_id: HashMap<TopicId, Arc<TopicInfo>>,
     by_partition: HashMap<PartitionId, TopicId>,
     exchanges: HashMap<Arc<str>, Arc<ExchangeInfo>>,
+    /// How many bindings lead from an exchange to that one.
+    led_to: HashMap<Arc<str>, i64>,
+    /// An exchange that routes by fields comes behind another.
+    fields_behind: bool,
 }
 
 impl Directory {
@@ -70,6 +74,13 @@ impl Directory {
         self.tables.read().exchanges.get(name).cloned()
     }
 
+    /// Whether what is published to that exchange may be routed by its fields, there or further on.
+    pub fn routes_by_fields(&self, exchange: &str) -> bool {
+        let tables = self.tables.read();
+        let known = tables.exchanges.get(exchange);
+        known.is_some_and(|known| tables.fields_behind || known.config.kind == ExchangeKind::Fields)
+    }
+
     /// All exchanges, by name.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn exchanges(&self) -> Vec<Arc<ExchangeInfo>> {
@@ -85,6 +96,12 @@ impl Directory {
             CatalogChange::TopicRemoved(topic) => self.remove_topic(topic.id),
             CatalogChange::ExchangePut(exchange) => self.put_exchange(exchange),
             CatalogChange::ExchangeRemoved(name) => self.remove_exchange(&name),
+            CatalogChange::Led { to, by } => {
+                let mut tables = self.tables.write();
+                *tables.led_to.entry_ref(&to).or_default() += by;
+                tables.led_to.retain(|_, count| *count != 0);
+                tables.look_behind();
+            }
             CatalogChange::None => {}
         }
     }
@@ -116,13 +133,28 @@ impl Directory {
     }
 
     fn put_exchange(&self, exchange: Arc<ExchangeInfo>) {
-        self.tables
-            .write()
-            .exchanges
-            .insert(exchange.name.clone(), exchange);
+        let mut tables = self.tables.write();
+        tables.exchanges.insert(exchange.name.clone(), exchange);
+        tables.look_behind();
     }
 
     fn remove_exchange(&self, name: &str) {
-        self.tables.write().exchanges.remove(name);
+        let mut tables = self.tables.write();
+        tables.exchanges.remove(name);
+        tables.look_behind();
+    }
+}
+
+impl Tables {
+    fn look_behind(&mut self) {
+        let behind = |name: &Arc<str>| {
+            let alternate =
+                |other: &Arc<ExchangeInfo>| other.config.alternate.as_ref() == Some(name);
+            self.led_to.contains_key(name) || self.exchanges.values().any(alternate)
+        };
+        self.fields_behind = self
+            .exchanges
+            .values()
+            .any(|exchange| exchange.config.kind == ExchangeKind::Fields && behind(&exchange.name));
     }
 }

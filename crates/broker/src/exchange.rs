@@ -16,6 +16,9 @@ pub enum ExchangeKind {
     Fanout,
     /// Words separated by dots; `*` stands for one word, `#` for any number of them.
     Topic,
+    /// Conditions on the message's fields, [`Conditions`](crate::Conditions) in the binding's
+    /// arguments; keys mean nothing.
+    Fields,
 }
 
 /// An exchange as it was declared. Its stored form can grow, as that of
@@ -33,6 +36,8 @@ pub struct ExchangeConfig {
     pub internal: bool,
     /// What a front end must be able to give back.
     pub labels: BTreeMap<String, String>,
+    /// The exchange that gets what no binding of this one takes, by name.
+    pub alternate: Option<Arc<str>>,
 }
 
 impl From<ExchangeConfig> for Stored {
@@ -43,6 +48,7 @@ impl From<ExchangeConfig> for Stored {
             .with(&config.auto_delete)
             .with(&config.internal)
             .with(&config.labels)
+            .with(&config.alternate)
     }
 }
 
@@ -57,6 +63,7 @@ impl TryFrom<Stored> for ExchangeConfig {
             auto_delete: fields.next(false)?,
             internal: fields.next(false)?,
             labels: fields.next(BTreeMap::new())?,
+            alternate: fields.next(None)?,
         })
     }
 }
@@ -88,6 +95,7 @@ pub struct Binding {
     pub destination: Destination,
     /// The binding key.
     pub key: Arc<str>,
-    /// Further arguments a front end gave, in a canonical text form; part of its identity.
+    /// Further arguments a front end gave, in a canonical text form; part of its identity. For an
+    /// exchange of kind [`ExchangeKind::Fields`] the text of its conditions.
     pub arguments: String,
 }

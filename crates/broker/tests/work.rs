@@ -204,6 +204,7 @@ async fn too_many_deliveries_end_in_the_dead_letter_topic() {
 async fn an_exchange_routes_one_body_to_many_topics() {
     let mut world = World::new();
     let config = ExchangeConfig {
+        alternate: None,
         kind: ExchangeKind::Topic,
         durable: true,
         auto_delete: false,

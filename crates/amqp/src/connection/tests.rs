@@ -45,6 +45,10 @@ impl Catalogue for Topics {
     fn exchange(&self, _name: &str) -> Option<Arc<ExchangeInfo>> {
         None
     }
+
+    fn routes_by_fields(&self, _exchange: &str) -> bool {
+        false
+    }
 }
 
 /// A frame the machine wrote.

@@ -11,7 +11,15 @@ fn published(address: Address<'_>, properties: &Properties<'_>, body: &[u8]) -> 
     properties.encode(&mut raw);
     let mut builder = BatchBuilder::new(0);
     let both = (&raw[..], properties);
-    push(&mut builder, Timestamp(7), Uuid::nil(), address, both, body).unwrap();
+    push(
+        &mut builder,
+        Timestamp(7),
+        Uuid::nil(),
+        (address, false),
+        both,
+        body,
+    )
+    .unwrap();
     only(builder.finish())
 }
 
@@ -222,7 +230,7 @@ proptest! {
         read_everything(&raw);
         if let Ok(properties) = Properties::parse(&raw) {
             let mut builder = BatchBuilder::new(0);
-            push(&mut builder, Timestamp(0), Uuid::nil(), DEFAULT, (&raw, &properties), b"").unwrap();
+            push(&mut builder, Timestamp(0), Uuid::nil(), (DEFAULT, false), (&raw, &properties), b"").unwrap();
             let record = only(builder.finish());
             let outbound = Outbound::new(&record, "q", 1, HERE);
             prop_assert_eq!(&*outbound.properties(), &raw[..]);

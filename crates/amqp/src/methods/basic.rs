@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::arguments::Arguments;
 use crate::channel::{Channel, Consumer};
 use crate::connection::{Connection, World};
-use crate::content::{Address, Outbound};
+use crate::content::{self, Address, Outbound};
 use crate::control::{Control, Waiting};
 use crate::credit::Credit;
 use crate::direct_reply::{self, AnswerConsumer};
@@ -22,6 +22,7 @@ use crate::methods::{Call, unimplemented_method};
 use crate::outbox;
 use crate::properties::Properties;
 use crate::publish::{Message, Publisher};
+use crate::route::{self, Route};
 use crate::unacked::{Unacked, UnknownTag};
 
 pub(crate) fn dispatch(
@@ -81,13 +82,24 @@ pub(crate) fn publish(
     let mut properties = Properties::parse(&incoming.properties).map_err(syntax)?;
     check_user(&properties, user)?;
     check_expiration(&properties)?;
-    let mut rewritten = Vec::new();
+    let headers = properties.headers.unwrap_or_default();
+    let by_fields = !headers.is_empty()
+        && !head.exchange.is_empty()
+        && world.catalogue.routes_by_fields(head.exchange);
+    let route = Route::of(headers, by_fields)?;
+    let (mut rewritten, mut shown) = (Vec::new(), Vec::new());
+    if route::has_hidden(headers) {
+        content::put_entries_but(headers, route::is_hidden, &mut shown);
+        properties.headers = Some(&shown);
+        properties.encode(&mut rewritten);
+    }
     if properties.reply_to == Some(direct_reply::NAME.as_bytes()) {
         let consumer = channel
             .answers
             .as_ref()
             .ok_or_else(|| Fault::precondition("fast reply consumer does not exist"))?;
         properties.reply_to = Some(consumer.address.as_str().as_bytes());
+        rewritten.clear();
         properties.encode(&mut rewritten);
     }
     let raw_properties = match &*rewritten {
@@ -112,6 +124,7 @@ pub(crate) fn publish(
             exchange: head.exchange,
             routing_key: head.routing_key,
         },
+        route: &route,
         mandatory: head.mandatory,
         raw_properties,
         properties: &properties,

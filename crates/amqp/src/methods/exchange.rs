@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, exchange};
+use amq_protocol::types::FieldTable;
 use forebay_broker::{Command, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};
 use forebay_broker::{Refusal, Reply};
 
@@ -10,13 +11,14 @@ use crate::arguments::{Arguments, canonical, check_field};
 use crate::connection::{Connection, World};
 use crate::control::Control;
 use crate::error::{Code, Fault, Subject, refused};
+use crate::method;
 use crate::methods::{Call, unimplemented_method};
+use crate::route;
 
 /// Names that begin so are the server's own.
 pub(crate) const RESERVED_PREFIX: &str = "amq.";
 
-/// Arguments that mean something to RabbitMQ and nothing yet here.
-const UNSUPPORTED: [&str; 1] = ["alternate-exchange"];
+const ALTERNATE: &str = "alternate-exchange";
 
 /// An exchange as the client wants it.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ pub(crate) fn dispatch(
                     exchange: method.source.as_str().into(),
                     destination: Destination::Exchange(method.destination.as_str().into()),
                     key: method.routing_key.as_str().into(),
-                    arguments: canonical(&method.arguments),
+                    arguments: identity(&method.arguments, method.source.as_str(), world)?,
                 },
                 answer: AMQPClass::Exchange(M::BindOk(exchange::BindOk {})),
                 removes: false,
@@ -72,7 +74,7 @@ pub(crate) fn dispatch(
                     exchange: method.source.as_str().into(),
                     destination: Destination::Exchange(method.destination.as_str().into()),
                     key: method.routing_key.as_str().into(),
-                    arguments: canonical(&method.arguments),
+                    arguments: identity(&method.arguments, method.source.as_str(), world)?,
                 },
                 answer: AMQPClass::Exchange(M::UnbindOk(exchange::UnbindOk {})),
                 removes: true,
@@ -90,6 +92,22 @@ fn default_exchange() -> Fault {
         Code::AccessRefused,
         "operation not permitted on the default exchange",
     )
+}
+
+/// The text of a binding's arguments: what an exchange of type headers asks for, else all of them
+/// so that bindings that differ in them are two.
+pub(crate) fn identity(
+    arguments: &FieldTable,
+    exchange: &str,
+    world: World<'_>,
+) -> Result<String, Fault> {
+    let known = world.catalogue.exchange(exchange);
+    match known {
+        Some(known) if known.config.kind == ExchangeKind::Fields => {
+            Ok(route::conditions(&method::table_bytes(arguments))?.to_text())
+        }
+        _ => Ok(canonical(arguments)),
+    }
 }
 
 /// A name as RabbitMQ takes it: without line breaks.
@@ -143,6 +161,7 @@ fn wanted(name: &str, method: &exchange::Declare) -> Result<Declaration, Fault> 
         "direct" => ExchangeKind::Direct,
         "fanout" => ExchangeKind::Fanout,
         "topic" => ExchangeKind::Topic,
+        "headers" => ExchangeKind::Fields,
         other => {
             return Err(Fault::precondition(format!(
                 "unknown exchange type '{other}'"
@@ -150,7 +169,16 @@ fn wanted(name: &str, method: &exchange::Declare) -> Result<Declaration, Fault> 
         }
     };
     let arguments = Arguments::of(&method.arguments);
-    refuse_unsupported(&arguments, &UNSUPPORTED)?;
+    let alternate = match arguments.get(ALTERNATE) {
+        None => None,
+        Some(given) => Some(given.text().map(Arc::from).ok_or_else(|| {
+            Fault::precondition(format!(
+                "invalid arg '{ALTERNATE}' for exchange '{name}' in vhost '/': \
+                 {{unacceptable_type,{}}}",
+                given.kind()
+            ))
+        })?),
+    };
     Ok(Declaration {
         name: name.into(),
         config: ExchangeConfig {
@@ -159,6 +187,7 @@ fn wanted(name: &str, method: &exchange::Declare) -> Result<Declaration, Fault> 
             auto_delete: method.auto_delete,
             internal: method.internal,
             labels: arguments.to_labels(),
+            alternate,
         },
         arguments,
     })
@@ -179,6 +208,7 @@ fn kind_name(kind: ExchangeKind) -> &'static str {
         ExchangeKind::Direct => "direct",
         ExchangeKind::Fanout => "fanout",
         ExchangeKind::Topic => "topic",
+        ExchangeKind::Fields => "headers",
     }
 }
 
@@ -189,7 +219,7 @@ fn check_same(there: &ExchangeInfo, wanted: &Declaration) -> Result<(), Fault> {
     check_field("durable", &shown, new.durable, current.durable)?;
     check_field("auto_delete", &shown, new.auto_delete, current.auto_delete)?;
     check_field("internal", &shown, new.internal, current.internal)?;
-    Arguments::from_labels(&current.labels).check_same(&wanted.arguments, &UNSUPPORTED, &shown)
+    Arguments::from_labels(&current.labels).check_same(&wanted.arguments, &[ALTERNATE], &shown)
 }
 
 fn answer_declare(link: &mut Connection, call: Call) -> Result<(), Fault> {

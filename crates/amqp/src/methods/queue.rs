@@ -9,13 +9,15 @@ use forebay_broker::{
 use forebay_broker::{Refusal, Reply};
 use uuid::Uuid;
 
-use crate::arguments::{Argument, Arguments, canonical, check_field};
+use crate::arguments::{Argument, Arguments, check_field};
 use crate::connection::{Connection, World};
 use crate::control::Control;
 use crate::direct_reply;
 use crate::error::{Code, Fault, Subject, refused};
 use crate::method::short;
-use crate::methods::exchange::{Binding, RESERVED_PREFIX, bind, refuse_unsupported, strip};
+use crate::methods::exchange::{
+    Binding, RESERVED_PREFIX, bind, identity, refuse_unsupported, strip,
+};
 use crate::methods::{Call, unimplemented_method};
 
 /// Room for headers and properties beside the largest body, bytes.
@@ -83,14 +85,14 @@ pub(crate) fn dispatch(
             let answer = AMQPClass::Queue(M::BindOk(queue::BindOk {}));
             let names = (method.queue.as_str(), method.exchange.as_str());
             let key = method.routing_key.as_str();
-            let arguments = canonical(&method.arguments);
+            let arguments = identity(&method.arguments, names.1, world)?;
             bind_queue(link, call, names, key, arguments, (answer, false), world)
         }
         M::Unbind(method) => {
             let answer = AMQPClass::Queue(M::UnbindOk(queue::UnbindOk {}));
             let names = (method.queue.as_str(), method.exchange.as_str());
             let key = method.routing_key.as_str();
-            let arguments = canonical(&method.arguments);
+            let arguments = identity(&method.arguments, names.1, world)?;
             bind_queue(link, call, names, key, arguments, (answer, true), world)
         }
         M::Purge(method) => {

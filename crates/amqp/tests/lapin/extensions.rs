@@ -275,3 +275,217 @@ async fn what_would_go_round_for_ever_without_a_rejection_is_dropped() {
     assert!(get.await.unwrap().is_none());
     server.stop().await;
 }
+
+async fn declare_exchange(
+    channel: &Channel,
+    name: &str,
+    kind: lapin::ExchangeKind,
+    arguments: FieldTable,
+) {
+    let options = ExchangeDeclareOptions::default();
+    let declared = channel.exchange_declare(name.into(), kind, options, arguments);
+    declared.await.unwrap();
+}
+
+fn table(entries: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in entries {
+        table.insert((*name).into(), value.clone());
+    }
+    table
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+async fn bodies(channel: &Channel, queue: &str) -> Vec<String> {
+    let mut bodies = Vec::new();
+    let options = BasicGetOptions { no_ack: true };
+    while let Some(got) = channel.basic_get(queue.into(), options).await.unwrap() {
+        bodies.push(String::from_utf8_lossy(&got.delivery.data).into_owned());
+    }
+    bodies
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_headers_exchange_matches_in_its_four_ways() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    declare_exchange(
+        &channel,
+        "h",
+        lapin::ExchangeKind::Headers,
+        FieldTable::default(),
+    )
+    .await;
+    declare_exchange(
+        &channel,
+        "front",
+        lapin::ExchangeKind::Fanout,
+        FieldTable::default(),
+    )
+    .await;
+    let options = ExchangeBindOptions::default();
+    let led = channel.exchange_bind(
+        "h".into(),
+        "front".into(),
+        "".into(),
+        options,
+        FieldTable::default(),
+    );
+    led.await.unwrap();
+    let (one, two) = (AMQPValue::LongInt(1), text("two"));
+    for how in ["all", "any", "all-with-x", "any-with-x", ""] {
+        let queue = if how.is_empty() { "default" } else { how };
+        declare(&channel, queue).await;
+        let mut arguments = table(&[
+            ("a", one.clone()),
+            ("b", two.clone()),
+            ("x-c", AMQPValue::Void),
+        ]);
+        if !how.is_empty() {
+            arguments.insert("x-match".into(), text(how));
+        }
+        let options = QueueBindOptions::default();
+        let bound = channel.queue_bind(
+            queue.into(),
+            "h".into(),
+            "ignored".into(),
+            options,
+            arguments,
+        );
+        bound.await.unwrap();
+    }
+    for (exchange, body, headers) in [
+        (
+            "h",
+            "both",
+            table(&[("a", AMQPValue::LongLongInt(1)), ("b", two.clone())]),
+        ),
+        ("front", "a", table(&[("a", one.clone())])),
+        (
+            "h",
+            "text",
+            table(&[("a", text("1")), ("x-c", one.clone())]),
+        ),
+        (
+            "h",
+            "everything",
+            table(&[("a", one.clone()), ("b", two), ("x-c", text("any"))]),
+        ),
+        ("h", "none", table(&[("other", one)])),
+    ] {
+        let properties = BasicProperties::default().with_headers(headers);
+        publish_to(
+            &channel,
+            (exchange, "key"),
+            false,
+            properties,
+            body.as_bytes(),
+        )
+        .await;
+    }
+    assert_eq!(bodies(&channel, "all").await, ["both", "everything"]);
+    assert_eq!(bodies(&channel, "default").await, ["both", "everything"]);
+    assert_eq!(bodies(&channel, "any").await, ["both", "a", "everything"]);
+    assert_eq!(bodies(&channel, "all-with-x").await, ["everything"]);
+    assert_eq!(
+        bodies(&channel, "any-with-x").await,
+        ["both", "a", "text", "everything"]
+    );
+    let wrong = connection.create_channel().await.unwrap();
+    let arguments = table(&[("x-match", text("most"))]);
+    let options = QueueBindOptions::default();
+    let refused = wrong.queue_bind("all".into(), "h".into(), "".into(), options, arguments);
+    assert_eq!(code(refused.await).0, 406);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alternate_exchange_takes_what_no_binding_wants_across_a_restart() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
+    let direct = lapin::ExchangeKind::Direct;
+    let declare_main = |channel: Channel, alternate: &'static str| async move {
+        let arguments = table(&[("alternate-exchange", text(alternate))]);
+        let direct = lapin::ExchangeKind::Direct;
+        channel
+            .exchange_declare("main".into(), direct, options, arguments)
+            .await
+    };
+    declare_main(channel.clone(), "rest").await.unwrap();
+    let declared = channel.exchange_declare("rest".into(), direct, options, FieldTable::default());
+    declared.await.unwrap();
+    for (queue, exchange, key) in [("known", "main", "k"), ("unknown", "rest", "u")] {
+        declare(&channel, queue).await;
+        let options = QueueBindOptions::default();
+        let none = FieldTable::default();
+        let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none);
+        bound.await.unwrap();
+    }
+    let other = declare_main(connection.create_channel().await.unwrap(), "other").await;
+    assert_eq!(code(other).0, 406);
+    let dir = server.stop().await;
+    let server = Server::start_in(dir).await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    for key in ["k", "u", "lost"] {
+        let none = BasicProperties::default();
+        let confirmed = publish_to(&channel, ("main", key), true, none, key.as_bytes()).await;
+        let returned = matches!(confirmed, lapin::Confirmation::Ack(Some(_)));
+        assert_eq!(returned, key == "lost");
+    }
+    assert_eq!(bodies(&channel, "known").await, ["k"]);
+    assert_eq!(bodies(&channel, "unknown").await, ["u"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_names_further_keys_and_hides_some() {
+    let server = Server::start().await;
+    let connection = server.connect().await;
+    let channel = confirming(&connection).await;
+    for queue in ["to", "cc", "bcc"] {
+        declare(&channel, queue).await;
+    }
+    let keys = |keys: &[&str]| {
+        let keys: Vec<_> = keys.iter().map(|key| text(key)).collect();
+        AMQPValue::FieldArray(keys.into())
+    };
+    let headers = table(&[
+        ("CC", keys(&["cc", "to", "nowhere"])),
+        ("BCC", keys(&["bcc"])),
+        ("mine", text("kept")),
+    ]);
+    let properties = BasicProperties::default().with_headers(headers);
+    publish_to(&channel, ("", "to"), true, properties, b"x").await;
+    for queue in ["to", "cc", "bcc"] {
+        let options = BasicGetOptions { no_ack: true };
+        let got = channel
+            .basic_get(queue.into(), options)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(got.delivery.routing_key.as_str(), "to");
+        let headers = got.delivery.properties.headers().clone().unwrap();
+        let names: Vec<_> = headers.inner().keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["CC", "mine"]);
+        assert_eq!(bodies(&channel, queue).await, Vec::<String>::new());
+    }
+    let properties = BasicProperties::default().with_headers(table(&[("CC", text("cc"))]));
+    let options = BasicPublishOptions::default();
+    let published = channel
+        .basic_publish("".into(), "to".into(), options, b"", properties)
+        .await
+        .unwrap()
+        .await;
+    assert_eq!(code(published).0, 406);
+    server.stop().await;
+}

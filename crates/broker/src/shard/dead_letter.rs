@@ -14,7 +14,7 @@ use forebay_record::Batch;
 
 use super::{Output, Shard, Urgency};
 use crate::frame::StateFrame;
-use crate::{DeadLetterTarget, TopicInfo};
+use crate::{DeadLetterTarget, Fields, TopicInfo};
 
 /// Why a message became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) struct DeadLetterCopy {
     pub(crate) batch: Batch,
     /// The routing key it was published with.
     pub(crate) routing_key: Arc<str>,
+    /// The fields it can be routed by.
+    pub(crate) fields: Fields,
     /// Topics it must not come to again by an exchange, since it would go round for ever.
     pub(crate) circle: Vec<Arc<str>>,
 }
@@ -172,6 +174,7 @@ impl Shard {
         if let Ok(DeadLetterCopy {
             batch,
             routing_key,
+            fields,
             circle,
         }) = copy
         {
@@ -189,7 +192,8 @@ impl Shard {
                     routing_key: key,
                 }) => {
                     let key = key.as_deref().unwrap_or(&routing_key);
-                    self.state.catalog.route(exchange, key, &mut topics);
+                    let catalog = &self.state.catalog;
+                    catalog.route(exchange, key, &fields, &mut topics);
                     topics.retain(|topic| {
                         let topic = self.state.catalog.topic(*topic);
                         topic.is_some_and(|topic| !circle.contains(&topic.name))

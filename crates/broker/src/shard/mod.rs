@@ -29,7 +29,7 @@ use hashbrown::HashMap;
 pub(crate) use dead_letter::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
 pub(crate) use publish::PENDING_AT_MOST;
 
-use crate::catalog::CatalogChange;
+use crate::catalog::{CatalogChange, led};
 use crate::frame::StateFrame;
 use crate::promotion::Wanted;
 use crate::state::ShardState;
@@ -195,7 +195,9 @@ impl Shard {
         let topics = catalog.topics().cloned().map(CatalogChange::TopicPut);
         let exchanges = catalog.exchanges().cloned();
         let changes = topics.chain(exchanges.map(CatalogChange::ExchangePut));
-        self.outputs.extend(changes.map(Output::Catalog));
+        let led = catalog.bindings().map(|binding| led(binding, 1));
+        let led = led.filter(|change| !matches!(change, CatalogChange::None));
+        self.outputs.extend(changes.chain(led).map(Output::Catalog));
     }
 
     /// Fits commits into a journal whose commits may take so many bytes: room is left for what

@@ -1,5 +1,7 @@
 //! Publishing: routing, offsets, appends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
 use forebay_queue::{QueueEvent, Sent};
@@ -10,7 +12,7 @@ use super::dead_letter::LATEST;
 use super::{Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::state::producer_batch;
-use crate::{Durability, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull};
+use crate::{Durability, Fields, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull};
 
 /// How far the durable clock may lag behind while messages arrive, milliseconds.
 const CLOCK_STEP_MS: u64 = 60_000;
@@ -76,6 +78,36 @@ impl Shard {
         placed
     }
 
+    /// The partitions a message goes to through an exchange.
+    fn route_through(
+        &mut self,
+        exchange: &Arc<str>,
+        routing_keys: &[Arc<str>],
+        fields: &Fields,
+        outgoing: &Outgoing,
+        entries: &mut Vec<(PartitionId, u64)>,
+    ) -> Result<(), Refusal> {
+        if !exchange.is_empty() {
+            let known = self.state.catalog.exchange(exchange);
+            let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
+            if known.config.internal {
+                return Err(Refusal::ExchangeInternal(exchange.clone()));
+            }
+        }
+        let mut topics = Vec::new();
+        for key in routing_keys {
+            let catalog = &self.state.catalog;
+            catalog.route(exchange, key, fields, &mut topics);
+        }
+        for topic in &topics {
+            self.check_size(*topic, &outgoing.batch)?;
+        }
+        for topic in &topics {
+            entries.extend(self.choose(*topic, outgoing.key_hash));
+        }
+        Ok(())
+    }
+
     /// The partitions a message goes to, with the offset it gets in each.
     fn route(
         &mut self,
@@ -117,22 +149,14 @@ impl Shard {
                 exchange,
                 routing_key,
             } => {
-                if !exchange.is_empty() {
-                    let known = self.state.catalog.exchange(exchange);
-                    let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
-                    if known.config.internal {
-                        return Err(Refusal::ExchangeInternal(exchange.clone()));
-                    }
-                }
-                let mut topics = Vec::new();
-                self.state.catalog.route(exchange, routing_key, &mut topics);
-                for topic in &topics {
-                    self.check_size(*topic, &outgoing.batch)?;
-                }
-                for topic in &topics {
-                    entries.extend(self.choose(*topic, outgoing.key_hash));
-                }
+                let keys = std::slice::from_ref(routing_key);
+                self.route_through(exchange, keys, &Fields::default(), outgoing, entries)?;
             }
+            Target::Routes {
+                exchange,
+                routing_keys,
+                fields,
+            } => self.route_through(exchange, routing_keys, fields, outgoing, entries)?,
         }
         Ok(Routed::Fresh(
             u32::try_from(entries.len()).unwrap_or(u32::MAX),

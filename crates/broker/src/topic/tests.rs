@@ -93,8 +93,9 @@ fn an_exchange_can_get_further_fields_too() {
         auto_delete: false,
         internal: true,
         labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        alternate: Some("x".into()),
     };
-    let fields = [2, 1, 0, 1, 1, 1, b'a', 1, b'b'];
+    let fields = [2, 1, 0, 1, 1, 1, b'a', 1, b'b', 1, 1, b'x'];
     assert_eq!(postcard::to_stdvec(&config).unwrap(), stored(&fields));
     let with_more = [fields.as_slice(), b"what is yet to come"].concat();
     let read: ExchangeConfig = postcard::from_bytes(&stored(&with_more)).unwrap();

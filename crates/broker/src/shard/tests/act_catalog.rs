@@ -167,6 +167,10 @@ impl World {
                     auto_delete: *auto_delete,
                     internal: *internal,
                     labels: Default::default(),
+                    alternate: match kind / 3 % 3 {
+                        0 => None,
+                        other => Some(exchange_name(other)),
+                    },
                 };
                 let info = |config: &ExchangeConfig| {
                     let (name, config) = (name.clone(), config.clone());

@@ -15,8 +15,8 @@ use crate::retention::{Trim, UpTo};
 use crate::shard::publish::largest_message;
 use crate::shard::{DeadLetterCopy, ReplyTo, Undeliverable};
 use crate::{
-    Command, ConsumerId, ConsumerMode, DeadLetterTarget, Durability, Outcome, Outgoing, Publish,
-    Receipt, Receive, Refusal, Reply, RequestId, Subscribe, Target, WhenFull,
+    Command, ConsumerId, ConsumerMode, DeadLetterTarget, Durability, Fields, Outcome, Outgoing,
+    Publish, Receipt, Receive, Refusal, Reply, RequestId, Subscribe, Target, WhenFull,
 };
 
 /// A body says its id; what follows depends on it.
@@ -40,6 +40,11 @@ impl World {
         let target = match body.to {
             To::Partition(number) => Target::Partition(self.some_partition(number)),
             To::Topic { topic, .. } => Target::Topic(self.some_topic(topic)),
+            To::Exchange { exchange, key: to } if to % 3 == 2 => Target::Routes {
+                exchange: exchange_name(exchange),
+                routing_keys: vec![key(to), key(to / 3)],
+                fields: Fields::default(),
+            },
             To::Exchange { exchange, key: to } => Target::Exchange {
                 exchange: exchange_name(exchange),
                 routing_key: key(to),
@@ -367,6 +372,7 @@ impl World {
         let copy = DeadLetterCopy {
             batch: batch(&[id], 5, None),
             routing_key: routing_key.clone(),
+            fields: Fields::default(),
             circle: Vec::new(),
         };
         let copy = if readable {

@@ -1,6 +1,6 @@
 //! What the shard decides, which the model must agree with, and what leaves it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
@@ -397,10 +397,7 @@ impl World {
                 fits(*id)?;
                 Ok(Wanted::Lanes(vec![choice(*id)]))
             }
-            Target::Exchange {
-                exchange,
-                routing_key,
-            } => {
+            Target::Exchange { exchange, .. } | Target::Routes { exchange, .. } => {
                 if !exchange.is_empty() {
                     let known = model.exchanges.get(exchange);
                     let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
@@ -408,7 +405,13 @@ impl World {
                         return Err(Refusal::ExchangeInternal(exchange.clone()));
                     }
                 }
-                let topics = model.route(exchange, routing_key);
+                let keys = match &message.target {
+                    Target::Routes { routing_keys, .. } => &routing_keys[..],
+                    Target::Exchange { routing_key, .. } => std::slice::from_ref(routing_key),
+                    _ => &[],
+                };
+                let reached = keys.iter().map(|key| model.route(exchange, key));
+                let topics: BTreeSet<_> = reached.flatten().collect();
                 for topic in &topics {
                     fits(*topic)?;
                 }

@@ -229,15 +229,18 @@ impl Model {
             if !visited.insert(exchange.clone()) {
                 continue;
             }
+            let mut taken = false;
             for binding in self.bindings.iter().filter(|b| *b.exchange == *exchange) {
                 let wanted = match config.kind {
                     ExchangeKind::Direct => *binding.key == *key,
                     ExchangeKind::Fanout => true,
+                    ExchangeKind::Fields => false,
                     ExchangeKind::Topic => {
                         let pattern: Vec<_> = binding.key.split('.').collect();
                         matches(&pattern, &key.split('.').collect::<Vec<_>>())
                     }
                 };
+                taken |= wanted;
                 match &binding.destination {
                     _ if !wanted => {}
                     Destination::Topic(name) => {
@@ -245,6 +248,9 @@ impl Model {
                     }
                     Destination::Exchange(name) => open.push(name.to_string()),
                 }
+            }
+            if let Some(alternate) = config.alternate.as_ref().filter(|_| !taken) {
+                open.push(alternate.to_string());
             }
         }
         reached
