@@ -159,7 +159,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Index, IndexError> {
         for _ in 0..take_u32(&mut rest)? {
             lane.runs.push(decode_run(&mut rest)?);
         }
-        if !index.tracks.contains_key(&partition) || !index.runs.restore(partition, lane) {
+        let track = index.tracks.get(&partition);
+        let fits = track.is_some_and(|track| lane.journal_from <= track.end);
+        if !fits || !index.runs.restore(partition, lane) {
             return Err(IndexError::Damaged);
         }
     }

@@ -199,6 +199,11 @@ impl<'a> Survey<'a> {
         if let Some(span) = self.spans.get_mut(number as usize) {
             span.end = span.end.max(end);
             batch.span = number;
+            if self.batches.len() == self.batches.capacity() {
+                // A quarter more, not twice as much: there may be millions.
+                let more = (self.batches.len() / 4).max(1024);
+                self.batches.reserve_exact(more);
+            }
             self.batches.push(batch);
         }
     }

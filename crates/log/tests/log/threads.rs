@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use forebay_base::{OffsetRange, PartitionId};
-use forebay_log::{Cursor, LogReader, ReadError, Source};
+use forebay_log::{Cursor, LogReader, ReadError, SegmentOptions, Source};
 
-use crate::world::{World, append};
+use crate::promotion::KeepIf;
+use crate::world::{Opened, World, append};
 
 const ONE: PartitionId = PartitionId(1);
 
@@ -74,5 +75,55 @@ fn readers_never_see_another_files_bytes() {
     done.store(true, Ordering::Release);
     for reader in readers {
         assert!(reader.join().unwrap() >= 100);
+    }
+}
+
+/// Moves what is sealed into segments, writes old segments anew, and deletes what is dead.
+fn work_off(opened: &mut Opened) {
+    let promoter = opened.journal.promoter();
+    let chunk = promoter.survey(opened.journal.end(), 0).unwrap();
+    let below = chunk.end();
+    let change = promoter.promote(chunk, &mut KeepIf(|_, _| true)).unwrap();
+    opened.submit(&change);
+    opened.journal.drop_below(below).unwrap();
+    let mut runs = opened.reader.runs(ONE);
+    runs.truncate(4);
+    let change = promoter
+        .rewrite(&[(ONE, runs)], &mut KeepIf(|_, _| true))
+        .unwrap();
+    opened.submit(&change);
+    promoter.delete_dead().unwrap();
+}
+
+#[test]
+fn readers_do_not_notice_that_what_they_read_moves() {
+    let mut world = World::new(16 << 10);
+    world.options.cache_bytes = 4 << 10;
+    world.options.cold_cache_bytes = 4 << 10;
+    world.options.segments = SegmentOptions {
+        target_bytes: 50_000,
+        cache_bytes: 10_000,
+        ..SegmentOptions::default()
+    };
+    let mut opened = world.open();
+    let done = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (reader, done) = (Arc::clone(&opened.reader), Arc::clone(&done));
+            thread::spawn(move || follow(&reader, &done))
+        })
+        .collect();
+    for offset in 0..2000u64 {
+        let mut payload = offset.to_le_bytes().to_vec();
+        payload.resize(700, 1);
+        opened.write(&[append(1, offset, 1, &payload)]).unwrap();
+        if offset % 20 == 0 {
+            work_off(&mut opened);
+        }
+    }
+    assert!(opened.journal.oldest() > forebay_log::Position(60 << 14));
+    done.store(true, Ordering::Release);
+    for reader in readers {
+        assert_eq!(reader.join().unwrap(), 2000, "nobody missed anything");
     }
 }
