@@ -333,15 +333,16 @@ impl World {
             return;
         };
         let promoter = self.journal.promoter();
-        let change = promoter.survey(oldest, 1).and_then(|chunk| {
-            let mut plan = Plan::default();
-            for (partition, first, end) in chunk.partitions() {
-                if let Some(wanted) = self.shard.wanted(partition, first, end) {
-                    plan.add(partition, wanted);
-                }
+        let Ok(chunk) = promoter.survey(oldest, 1) else {
+            return self.crash(self.torn, None);
+        };
+        let mut plan = Plan::default();
+        for (partition, first, end) in chunk.partitions() {
+            if let Some(wanted) = self.shard.wanted(partition, first, end) {
+                plan.add(partition, wanted);
             }
-            promoter.promote(chunk, &mut plan)
-        });
+        }
+        let change = promoter.promote(chunk, &mut plan);
         self.segments(change);
     }
 
