@@ -17,7 +17,7 @@ use crate::{OpenError, Options};
 /// A journal of up to this size is read from end to end at every start, so that damage anywhere
 /// in it refuses the start; of a larger one only what the newest snapshot does not cover, and
 /// [`check`] reads the rest when asked. Bytes.
-const VERIFY_AT_MOST: u64 = 2 << 30;
+const VERIFY_AT_MOST: u64 = 256 << 20;
 
 /// What recovery found.
 pub(crate) struct Recovered {
