@@ -118,8 +118,9 @@ impl Index {
     /// Where the first batch lies that holds an offset of `offset` or above.
     pub(crate) fn place(&self, partition: PartitionId, offset: Offset) -> Option<Place> {
         let track = self.tracks.get(&partition)?;
-        let run = self.runs.find(partition, offset).copied();
-        let from = offset.max(self.runs.journal_from(partition));
+        let lane = self.runs.lane(partition);
+        let run = lane.and_then(|lane| lane.find(offset)).copied();
+        let from = offset.max(lane.map_or(0, |lane| lane.journal_from));
         let at = track.entry_for(from).map(|entry| entry.position);
         Some(Place {
             run,

@@ -113,10 +113,9 @@ fn encode_run(bytes: &mut Vec<u8>, run: &Run) {
     );
 }
 
-fn put(bytes: &mut Vec<u8>, numbers: &[u64]) {
-    for number in numbers {
-        bytes.extend_from_slice(&number.to_le_bytes());
-    }
+fn put<const N: usize>(bytes: &mut Vec<u8>, numbers: &[u64; N]) {
+    let numbers = numbers.map(u64::to_le_bytes);
+    bytes.extend_from_slice(numbers.as_flattened());
 }
 
 fn put_count(bytes: &mut Vec<u8>, count: usize) {

@@ -17,7 +17,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// The first run that ends above `offset`.
-    fn find(&self, offset: Offset) -> Option<&Run> {
+    pub(crate) fn find(&self, offset: Offset) -> Option<&Run> {
         let before = self.runs.partition_point(|run| run.end <= offset);
         self.runs.get(before)
     }
@@ -126,9 +126,8 @@ impl Runs {
         self.lanes.get(&partition).map_or(&[], |lane| &lane.runs)
     }
 
-    /// The first run of the partition that ends above `offset`.
-    pub(crate) fn find(&self, partition: PartitionId, offset: Offset) -> Option<&Run> {
-        self.lanes.get(&partition)?.find(offset)
+    pub(crate) fn lane(&self, partition: PartitionId) -> Option<&Lane> {
+        self.lanes.get(&partition)
     }
 
     /// The first offset of the partition that the journal is needed for.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use forebay_base::{Offset, OffsetRange, PartitionId};
 use forebay_log::{
-    Cursor, Fault, Keeper, Kept, Position, ReadError, ReplayFrom, SegmentChange, SegmentOptions,
-    Source, Stored,
+    Cursor, Fault, Keeper, Kept, Operation, Position, ReadError, ReplayFrom, SegmentChange,
+    SegmentOptions, Source, Stored, Trouble,
 };
 use proptest::prelude::*;
 
@@ -96,6 +96,13 @@ enum Op {
     },
     /// One operation of the disk fails soon.
     Error(u64),
+    /// Operations of a kind fail for a while, on segments or on the journal.
+    Trouble {
+        operation: Operation,
+        segments: bool,
+        after: u64,
+        times: u64,
+    },
     Read {
         partition: u64,
         share: u64,
@@ -133,6 +140,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..40u64, prop::option::weighted(0.8, any::<u64>()))
             .prop_map(|(after, tear)| Op::Cut { after, tear }),
         1 => (1..40u64).prop_map(Op::Error),
+        1 => (trouble(), any::<bool>(), 0..10u64, 1..5u64).prop_map(
+            |(operation, segments, after, times)| Op::Trouble { operation, segments, after, times }
+        ),
         6 => (0..PARTITIONS, share.clone(), 0..9_000usize, prop::bool::weighted(0.7)).prop_map(
             |(partition, share, max_bytes, keep_cursor)| Op::Read {
                 partition, share, max_bytes, keep_cursor
@@ -142,6 +152,21 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(partition, ranges)| Op::ReadAt(partition, ranges)),
         2 => (0..PARTITIONS, -10..1010i64).prop_map(|(partition, time)| Op::Time(partition, time)),
     ]
+}
+
+fn trouble() -> impl Strategy<Value = Operation> {
+    prop::sample::select(vec![
+        Operation::Open,
+        Operation::Create,
+        Operation::List,
+        Operation::Rename,
+        Operation::Remove,
+        Operation::SyncDir,
+        Operation::Read,
+        Operation::Read,
+        Operation::Write,
+        Operation::Sync,
+    ])
 }
 
 /// Keeps what is alive, and of what is dead what the seed wants.
@@ -292,6 +317,21 @@ impl Model {
                 self.world.disk.fail_at(after, Fault::Eio);
                 Ok(())
             }
+            Op::Trouble {
+                operation,
+                segments,
+                after,
+                times,
+            } => {
+                let part = if segments { "segments" } else { "journal" };
+                self.world.disk.trouble(Trouble {
+                    operation,
+                    dir: World::dir().join(part),
+                    after,
+                    times,
+                });
+                Ok(())
+            }
             Op::Read {
                 partition,
                 share,
@@ -305,7 +345,7 @@ impl Model {
 
     /// Something failed: that may be the power, or one operation.
     fn down(&self) -> Result<(), Down> {
-        match forebay_log::Disk::list(&self.world.disk, &World::dir().join("journal")) {
+        match forebay_log::Disk::list(&self.world.disk, World::dir()) {
             Ok(_) => Ok(()),
             Err(_) => Err(Down),
         }
@@ -409,6 +449,7 @@ impl Model {
 
     /// The power goes and comes back; a snapshot, not always the newest, is built upon.
     fn restart(&mut self) {
+        self.world.disk.calm();
         self.world.disk.crash(self.tear.take());
         let which = usize::from(self.count) % self.snapshots.len().max(1);
         let from = self.snapshots.get(which);

@@ -12,6 +12,7 @@ mod promotion;
 mod reading;
 mod recovery;
 mod repair;
+mod rot;
 mod sim_disk;
 mod snapshot;
 mod space;
