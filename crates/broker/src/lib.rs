@@ -10,6 +10,7 @@
 
 mod catalog;
 mod command;
+mod compaction;
 mod dead_letters;
 mod deaths;
 mod directory;

@@ -105,6 +105,8 @@ pub struct Tuning {
     pub clean_bytes: u64,
     /// Between the beginnings of two passes of cleaning at least, milliseconds.
     pub clean_every_ms: u64,
+    /// Between two looks for what is to be compacted, while nothing is, milliseconds.
+    pub compact_every_ms: u64,
     /// Less than this left in the last file of a full disk is taken in small sips, bytes.
     pub reserve_bytes: u64,
 }
@@ -118,6 +120,7 @@ impl Default for Tuning {
             promote_batches: 256 << 10,
             clean_bytes: 64 << 20,
             clean_every_ms: 10_000,
+            compact_every_ms: 15_000,
             reserve_bytes: 4 << 20,
         }
     }

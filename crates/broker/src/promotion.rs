@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp};
-use forebay_log::{Chunk, Keeper, Kept, Position, PromoteError, Promoter, Run, Stored};
+use forebay_log::{Chunk, Keeper, Kept, Position, Promoter, Run, Stored};
 use forebay_record::Batch;
 
+use crate::compaction::Compact;
 use crate::engine::Input;
 use crate::records::DECOMPRESSED_AT_MOST;
 
@@ -29,6 +30,8 @@ pub(crate) enum Work {
         plan: Plan,
         at: Timestamp,
     },
+    /// Writes runs anew without records that others supersede. Answered by [`Input::Promoted`].
+    Compact(Compact),
     /// Deletes segments that hold nothing any more. Answered by [`Input::Deleted`].
     DeleteDead,
 }
@@ -53,11 +56,12 @@ pub(crate) fn work(promoter: &Promoter, work: Work) -> Input {
             });
             Input::Promoted(tell(change))
         }
+        Work::Compact(compact) => Input::Promoted(tell(compact.work(promoter))),
         Work::DeleteDead => Input::Deleted(tell(promoter.delete_dead())),
     }
 }
 
-fn tell<T>(result: Result<T, PromoteError>) -> Result<T, Arc<str>> {
+fn tell<T>(result: Result<T, impl std::fmt::Display>) -> Result<T, Arc<str>> {
     result.map_err(|error| error.to_string().into())
 }
 

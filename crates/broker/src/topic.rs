@@ -197,7 +197,7 @@ impl Default for Compaction {
     fn default() -> Self {
         Self {
             min_lag_ms: 0,
-            max_lag_ms: u64::MAX,
+            max_lag_ms: i64::MAX as u64,
             delete_retention_ms: 24 * 60 * 60 * 1000,
             min_dirty_ratio: 500,
         }

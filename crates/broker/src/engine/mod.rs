@@ -6,6 +6,7 @@
 //! the same functions.
 
 mod cleaning;
+mod compacting;
 mod promotion;
 mod snapshots;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::shard::{DeadLetterCopy, DeadLetterJob, Output, ReplyTo, Shard, Undeli
 use crate::state::ShardState;
 use crate::{Command, Counters, Deliveries, Event, Outcome, Receipt, Refusal, Reply, RequestId};
 use cleaning::Cleaning;
+use compacting::Compacting;
 use promotion::Promotion;
 use snapshots::{Relief, Snapshots};
 
@@ -153,6 +155,7 @@ pub(crate) struct Engine {
     retain_bytes: u64,
     promotion: Promotion,
     cleaning: Cleaning,
+    compacting: Compacting,
     lazy_since: Option<Timestamp>,
     counters: Counters,
     taken: (usize, usize),
@@ -190,6 +193,7 @@ impl Engine {
             retain_bytes: start.retain_bytes,
             promotion: Promotion::new(start.oldest),
             cleaning: Cleaning::default(),
+            compacting: Compacting::default(),
             lazy_since: None,
             counters: Counters::default(),
             taken: (0, 0),
@@ -492,6 +496,7 @@ impl Engine {
                         self.promotion.note_dead();
                         self.cleaning.note();
                     }
+                    self.compacting.note();
                     Effect::Catalog(change)
                 }
                 Output::DeadLetter(job) => Effect::Job(Job::FetchDeadLetters(job)),

@@ -101,7 +101,8 @@ impl Engine {
         let delete = promotion.dead.then_some(promotion.next_delete);
         let again = (promotion.tries > 0).then_some(promotion.retry_at);
         let due = self.due().map(|_| now);
-        let all = [due, delete, again, self.next_cleaning(now)];
+        let compaction = self.next_compaction();
+        let all = [due, delete, again, compaction, self.next_cleaning(now)];
         let next = all.into_iter().flatten().min();
         next.map(|next| next.max(promotion.retry_at))
     }
@@ -123,7 +124,11 @@ impl Engine {
         }
         match self.due() {
             Some((below, max_batches)) => self.begin(Work::Survey { below, max_batches }),
-            None => self.clean(now),
+            None => {
+                if !self.compact(now) {
+                    self.clean(now);
+                }
+            }
         }
     }
 
@@ -220,6 +225,7 @@ impl Engine {
                 let promotion = &mut self.promotion;
                 promotion.worked_off = promotion.worked_off.max(below);
                 promotion.dead = true;
+                self.compacting.note();
                 if below == Position(0) {
                     // What was written anew has left holes elsewhere.
                     self.cleaning.note();

@@ -1,6 +1,8 @@
 //! The engine with a real journal and real segments on a simulated disk, step by step.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod compacting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,6 +48,7 @@ impl World {
             snapshot_every_bytes: FILE,
             promote_files: 1,
             clean_every_ms: 0,
+            compact_every_ms: 1_000,
             ..Tuning::default()
         };
         let setup = Setup {

@@ -661,6 +661,8 @@ impl Shard {
                 },
             );
         }
+        let held = if leased { before.leased } else { 0 };
+        self.tally.settled += before.ready + before.delayed + held;
         self.reply(to, Ok(Reply::Count(before.ready)));
     }
 

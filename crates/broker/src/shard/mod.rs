@@ -33,7 +33,7 @@ use crate::catalog::{CatalogChange, led};
 use crate::frame::StateFrame;
 use crate::promotion::Wanted;
 use crate::state::ShardState;
-use crate::{Command, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
+use crate::{Command, Compaction, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
 use attempts::Attempts;
 use consume::{Consumers, Waiter};
 use sessions::SessionState;
@@ -440,6 +440,20 @@ impl Shard {
             .is_work(known.topic)
             .then(|| known.queue.live(first.max(start), end));
         Some(Wanted { start, live })
+    }
+
+    /// The partitions of compacted topics, with where they start. A queue keeps what is not settled,
+    /// whatever its key.
+    pub(crate) fn compacted(&self) -> impl Iterator<Item = (PartitionId, Offset, Compaction)> {
+        let topics = self.state.catalog.topics();
+        let topics = topics.filter(|topic| !topic.config.retention.until_settled);
+        topics
+            .filter_map(|topic| Some((topic, topic.config.compaction?)))
+            .flat_map(|(topic, settings)| {
+                let known = |id: &PartitionId| Some((*id, self.state.partitions.get(id)?));
+                let partitions = topic.partitions.iter().filter_map(known);
+                partitions.map(move |(id, known)| (id, known.queue.start(), settings))
+            })
     }
 
     fn is_work(&self, topic: TopicId) -> bool {

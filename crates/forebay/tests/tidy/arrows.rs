@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &str)] = &[
     (
         "forebay-broker",
         "forebay-base forebay-record forebay-log forebay-queue forebay-stream bytes foldhash \
-         hashbrown parking_lot postcard serde thiserror tokio tracing twox-hash",
+         hashbrown parking_lot postcard serde siphasher thiserror tokio tracing twox-hash",
     ),
     (
         "forebay-sqs",
