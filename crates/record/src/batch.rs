@@ -1,5 +1,6 @@
 use bytes::{Buf, Bytes};
 
+use crate::builder::set;
 use crate::header::{self, BATCH_OVERHEAD, BatchHeader, LEADER_EPOCH, NO_PRODUCER_ID};
 use crate::record::{Records, Scan};
 use crate::{BatchError, Compression};
@@ -81,6 +82,42 @@ impl Batch {
                 *offset = base_offset.to_be_bytes();
             }
         }
+    }
+
+    /// The batch with this time, ms since 1970, as the time of every record (KIP-32,
+    /// `message.timestamp.type=LogAppendTime`).
+    #[must_use]
+    pub fn with_append_time(&self, time: i64) -> Batch {
+        let mut bytes = self.bytes.to_vec();
+        let mut header = self.header;
+        header.attributes |= header::TIMESTAMP_TYPE_BIT;
+        header.max_timestamp = time;
+        set(
+            &mut bytes,
+            header::ATTRIBUTES,
+            header.attributes.to_be_bytes(),
+        );
+        set(&mut bytes, header::MAX_TIMESTAMP, time.to_be_bytes());
+        header.crc = checksum(&bytes);
+        set(&mut bytes, header::CRC, header.crc.to_be_bytes());
+        Batch {
+            bytes: bytes.into(),
+            header,
+        }
+    }
+
+    /// Which records have no key, by their offsets relative to the base offset: a compacted topic
+    /// takes none. Costs a walk over the records and, if compressed, decompression up to
+    /// `max_decompressed` bytes.
+    pub fn without_key(&self, max_decompressed: usize) -> Result<Vec<u32>, BatchError> {
+        let mut found = Vec::new();
+        for record in self.records(max_decompressed)? {
+            let record = record?;
+            if record.key.is_none() {
+                found.push(record.offset_delta);
+            }
+        }
+        Ok(found)
     }
 
     /// The records, parsed as they are asked for. A compressed batch is decompressed first, and

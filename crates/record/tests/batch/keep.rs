@@ -142,13 +142,7 @@ fn a_control_batch_stays_as_it_is() {
 
 #[test]
 fn the_time_of_appending_stays() {
-    const TIMESTAMP_TYPE: usize = 22;
-    let mut bytes = build(&[one(b"a"), one(b"b")], Compression::None)
-        .bytes()
-        .to_vec();
-    bytes[TIMESTAMP_TYPE] |= 1 << 3;
-    bytes[35..43].copy_from_slice(&4711_i64.to_be_bytes());
-    let whole = Batch::from_trusted(Bytes::from(bytes)).unwrap();
+    let whole = build(&[one(b"a"), one(b"b")], Compression::None).with_append_time(4711);
     let kept = whole.keep(ENOUGH, |record| record.offset_delta == 1);
     let kept = kept.unwrap().unwrap();
     assert_eq!(kept.header().max_timestamp, 4711);

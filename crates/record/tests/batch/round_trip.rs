@@ -4,6 +4,7 @@ use crate::sample::{CODECS, ENOUGH, Plain, build, codec, push_all, read, records
 use bytes::{Bytes, BytesMut};
 use forebay_record::{
     BATCH_OVERHEAD, Batch, BatchBuilder, BatchError, Compression, LEADER_EPOCH, NO_PRODUCER_ID,
+    TimestampType,
 };
 use proptest::prelude::*;
 
@@ -67,6 +68,32 @@ proptest! {
         let batch = reused.finish();
         prop_assert_eq!(batch.bytes().len(), size);
         prop_assert_eq!(batch, build(&second, Compression::None));
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_time_of_appending_is_that_of_every_record(
+        records in records(),
+        codec in codec(),
+        time in 0..i64::MAX,
+    ) {
+        let batch = build(&records, codec).with_append_time(time);
+        prop_assert_eq!(&Batch::take(&mut batch.bytes().clone(), ENOUGH).unwrap(), &batch);
+        prop_assert_eq!(batch.validate_records(ENOUGH), Ok(()));
+        prop_assert_eq!(batch.header().timestamp_type(), TimestampType::LogAppend);
+        let stamped: Vec<Plain> = records
+            .iter()
+            .map(|record| Plain { timestamp: time, ..record.clone() })
+            .collect();
+        prop_assert_eq!(read(&batch), stamped);
+    }
+
+    #[test]
+    fn records_without_a_key_are_found(records in records(), codec in codec()) {
+        let keyless = (0..).zip(&records).filter(|(_, record)| record.key.is_none());
+        let wanted: Vec<u32> = keyless.map(|(delta, _)| delta).collect();
+        prop_assert_eq!(build(&records, codec).without_key(ENOUGH), Ok(wanted));
     }
 }
 
