@@ -12,6 +12,8 @@ pub(crate) struct Failure {
     pub(crate) error: ResponseError,
     /// Why.
     pub(crate) message: Option<String>,
+    /// The records of a batch that are the reason, by number.
+    pub(crate) records: Vec<u32>,
 }
 
 impl Failure {
@@ -20,6 +22,7 @@ impl Failure {
         Self {
             error,
             message: Some(message.into()),
+            records: Vec::new(),
         }
     }
 
@@ -50,6 +53,7 @@ impl From<ResponseError> for Failure {
         Self {
             error,
             message: None,
+            records: Vec::new(),
         }
     }
 }

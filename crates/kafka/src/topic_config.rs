@@ -1,6 +1,6 @@
 //! The topic settings Kafka clients know, by name, and what they mean here.
 
-use forebay_broker::{Retention, TopicConfig};
+use forebay_broker::{Compaction, Retention, TopicConfig};
 use kafka_protocol::ResponseError;
 
 use crate::error::Failure;
@@ -36,8 +36,10 @@ pub(crate) enum Kind {
 /// What is done about a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// It is acted on, or says how things are.
+    /// It is acted on, and its value is told from what the broker does.
     Acted,
+    /// It is acted on, and its value is kept as it was given.
+    Noted,
     /// It is about how Kafka stores records: kept, and without effect.
     Kept,
     /// Only the default value can be had.
@@ -67,9 +69,9 @@ const fn setting(name: &'static str, kind: Kind, default: &'static str, effect: 
 
 /// Every setting of a topic, by name.
 pub(crate) static SETTINGS: &[Setting] = &[
-    setting("cleanup.policy", Kind::List, "delete", Effect::Acted),
+    setting("cleanup.policy", Kind::List, "delete", Effect::Noted),
     setting("compression.type", Kind::String, "producer", Effect::Fixed),
-    setting("delete.retention.ms", Kind::Long, "86400000", Effect::Kept),
+    setting("delete.retention.ms", Kind::Long, "86400000", Effect::Noted),
     setting("file.delete.delay.ms", Kind::Long, "60000", Effect::Kept),
     setting(
         "flush.messages",
@@ -83,7 +85,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "max.compaction.lag.ms",
         Kind::Long,
         "9223372036854775807",
-        Effect::Kept,
+        Effect::Noted,
     ),
     setting("max.message.bytes", Kind::Int, "1048588", Effect::Acted),
     setting(
@@ -102,15 +104,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "message.timestamp.type",
         Kind::String,
         "CreateTime",
-        Effect::Fixed,
+        Effect::Noted,
     ),
     setting(
         "min.cleanable.dirty.ratio",
         Kind::Double,
         "0.5",
-        Effect::Kept,
+        Effect::Noted,
     ),
-    setting("min.compaction.lag.ms", Kind::Long, "0", Effect::Kept),
+    setting("min.compaction.lag.ms", Kind::Long, "0", Effect::Noted),
     setting("min.insync.replicas", Kind::Int, "1", Effect::Fixed),
     setting("preallocate", Kind::Boolean, "false", Effect::Kept),
     setting("retention.bytes", Kind::Long, "-1", Effect::Acted),
@@ -166,14 +168,100 @@ pub(crate) fn apply(
         }
         Effect::Fixed => Ok(()),
         Effect::Kept => {
-            let label = format!("{LABEL_PREFIX}{name}");
-            match value {
-                Some(_) => config.labels.insert(label, text.to_owned()),
-                None => config.labels.remove(&label),
-            };
+            note(config, name, value.map(|_| text));
             Ok(())
         }
-        Effect::Acted => act(config, name, text).map_err(invalid),
+        Effect::Noted => {
+            check(config, name, text).map_err(invalid)?;
+            let retention = limits(config);
+            note(config, name, value.map(|_| text));
+            put_limits(config, retention);
+            config.compaction = compaction(config);
+            Ok(())
+        }
+        Effect::Acted => act(config, name, value.is_some().then_some(text)).map_err(invalid),
+    }
+}
+
+#[cfg(test)]
+/// Puts every setting of a topic back to its default.
+pub(crate) fn reset(config: &mut TopicConfig) -> Result<(), Failure> {
+    for setting in SETTINGS {
+        apply(config, setting.name, None)?;
+    }
+    Ok(())
+}
+
+/// Whether records get the time of the broker instead of their producer's.
+pub(crate) fn appends_its_time(config: &TopicConfig) -> bool {
+    noted(config, "message.timestamp.type") == "LogAppendTime"
+}
+
+/// Whether retention lets old records go, besides what compaction does.
+pub(crate) fn deletes(config: &TopicConfig) -> bool {
+    noted(config, "cleanup.policy").contains("delete")
+}
+
+fn label(name: &str) -> String {
+    format!("{LABEL_PREFIX}{name}")
+}
+
+/// Keeps a value as it was given.
+fn note(config: &mut TopicConfig, name: &str, value: Option<&str>) {
+    match value {
+        Some(text) => config.labels.insert(label(name), text.to_owned()),
+        None => config.labels.remove(&label(name)),
+    };
+}
+
+/// A value as it was given, or the default.
+fn noted<'a>(config: &'a TopicConfig, name: &str) -> &'a str {
+    let given = config.labels.get(&label(name)).map(String::as_str);
+    given.unwrap_or_else(|| {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        setting.map_or("", |setting| setting.default)
+    })
+}
+
+/// The settings of compaction, if the topic is compacted.
+fn compaction(config: &TopicConfig) -> Option<Compaction> {
+    if !noted(config, "cleanup.policy").contains("compact") {
+        return None;
+    }
+    let ms = |name| noted(config, name).parse().unwrap_or(0);
+    let ratio: f64 = noted(config, "min.cleanable.dirty.ratio")
+        .parse()
+        .unwrap_or(0.0);
+    Some(Compaction {
+        min_lag_ms: ms("min.compaction.lag.ms"),
+        max_lag_ms: ms("max.compaction.lag.ms"),
+        delete_retention_ms: ms("delete.retention.ms"),
+        min_dirty_ratio: (ratio * 1000.0).round() as u16,
+    })
+}
+
+/// The limits of retention, in force or not: a topic that is compacted only has them for the day it
+/// is not.
+fn limits(config: &TopicConfig) -> (Option<u64>, Option<u64>) {
+    if deletes(config) {
+        return (config.retention.ms, config.retention.bytes);
+    }
+    let kept = |name| limit(noted(config, name)).ok().flatten();
+    (kept("retention.ms"), kept("retention.bytes"))
+}
+
+fn put_limits(config: &mut TopicConfig, (ms, bytes): (Option<u64>, Option<u64>)) {
+    let kept = [("retention.ms", ms), ("retention.bytes", bytes)];
+    if deletes(config) {
+        (config.retention.ms, config.retention.bytes) = (ms, bytes);
+        for (name, _) in kept {
+            note(config, name, None);
+        }
+    } else {
+        (config.retention.ms, config.retention.bytes) = (None, None);
+        for (name, value) in kept {
+            note(config, name, Some(&limit_text(value)));
+        }
     }
 }
 
@@ -192,29 +280,70 @@ fn check_kind(kind: Kind, text: &str) -> Result<(), &'static str> {
     }
 }
 
-fn act(config: &mut TopicConfig, name: &str, text: &str) -> Result<(), &'static str> {
+/// Checks a value beyond its kind.
+fn check(config: &TopicConfig, name: &str, text: &str) -> Result<(), &'static str> {
     match name {
-        "cleanup.policy" => match text {
-            "delete" => Ok(()),
-            "compact" | "compact,delete" | "delete,compact" => {
-                Err("compaction is not supported yet, only delete is")
+        "cleanup.policy" => match words(text).as_slice() {
+            ["delete"] => Ok(()),
+            ["compact"] | ["compact", "delete"] | ["delete", "compact"] => {
+                match config.retention.until_settled {
+                    false => Ok(()),
+                    true => Err(
+                        "a queue keeps its messages until they are settled, and cannot be \
+                                 compacted",
+                    ),
+                }
             }
-            _ => Err("it must be delete"),
+            _ => Err("it must be delete, compact, or both with a comma between"),
         },
-        "max.message.bytes" => {
-            config.max_message_bytes = text.parse().map_err(|_| "it must not be negative")?;
-            Ok(())
-        }
-        "retention.bytes" => {
-            config.retention.bytes = limit(text)?;
-            Ok(())
-        }
-        "retention.ms" => {
-            config.retention.ms = Some(limit(text)?.unwrap_or(FOR_EVER_MS));
-            Ok(())
-        }
-        _ => Ok(()),
+        "message.timestamp.type" => match text {
+            "CreateTime" | "LogAppendTime" => Ok(()),
+            _ => Err("it must be CreateTime or LogAppendTime"),
+        },
+        "min.cleanable.dirty.ratio" => match text.parse::<f64>() {
+            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
+            _ => Err("it must be from 0 to 1"),
+        },
+        "max.compaction.lag.ms" => match text.parse::<i64>() {
+            Ok(ms) if ms >= 1 => Ok(()),
+            _ => Err("it must be 1 or more"),
+        },
+        _ => match text.parse::<i64>() {
+            Ok(ms) if ms >= 0 => Ok(()),
+            _ => Err("it must be 0 or more"),
+        },
     }
+}
+
+/// The values of a list.
+pub(crate) fn words(text: &str) -> Vec<&str> {
+    let words = text.split(',').map(str::trim);
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// Does what a setting says; without a value, what is usual.
+fn act(config: &mut TopicConfig, name: &str, text: Option<&str>) -> Result<(), &'static str> {
+    let (mut ms, mut bytes) = limits(config);
+    match name {
+        "max.message.bytes" => {
+            config.max_message_bytes = match text {
+                Some(text) => text.parse().map_err(|_| "it must not be negative")?,
+                None => MAX_MESSAGE_BYTES_DEFAULT,
+            };
+        }
+        "retention.bytes" => bytes = text.map(limit).transpose()?.flatten(),
+        "retention.ms" => {
+            ms = match text {
+                Some(text) => Some(limit(text)?.unwrap_or(FOR_EVER_MS)),
+                // Without a limit, as it was made.
+                None if config.retention.until_settled => None,
+                None => Some(RETENTION_MS_DEFAULT),
+            };
+        }
+        _ => {}
+    }
+    put_limits(config, (ms, bytes));
+    Ok(())
 }
 
 /// A limit, `None` for -1.
@@ -232,13 +361,9 @@ fn limit(text: &str) -> Result<Option<u64>, &'static str> {
 pub(crate) fn value_of(config: &TopicConfig, setting: &Setting) -> String {
     match setting.name {
         "max.message.bytes" => config.max_message_bytes.to_string(),
-        "retention.bytes" => limit_text(config.retention.bytes),
-        "retention.ms" => limit_text(config.retention.ms),
-        name => config
-            .labels
-            .get(&format!("{LABEL_PREFIX}{name}"))
-            .cloned()
-            .unwrap_or_else(|| setting.default.to_owned()),
+        "retention.bytes" => limit_text(limits(config).1),
+        "retention.ms" => limit_text(limits(config).0),
+        name => noted(config, name).to_owned(),
     }
 }
 
@@ -281,11 +406,25 @@ mod tests {
             ("max.message.bytes", "77"),
             ("segment.bytes", "1048576"),
             ("cleanup.policy", "delete"),
+            ("cleanup.policy", "compact"),
+            ("retention.ms", "5000"),
+            ("cleanup.policy", "compact,delete"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("min.cleanable.dirty.ratio", "0.25"),
+            ("min.compaction.lag.ms", "10"),
         ] {
             apply(&mut config, name, Some(text)).unwrap();
             assert_eq!(value(&config, name), text);
         }
         assert_eq!(config.retention.bytes, Some(4096));
+        assert_eq!(config.retention.ms, Some(5000));
+        let compaction = config.compaction.unwrap();
+        assert_eq!(
+            (compaction.min_dirty_ratio, compaction.min_lag_ms),
+            (250, 10)
+        );
+        assert!(appends_its_time(&config));
+        apply(&mut config, "retention.ms", Some("-1")).unwrap();
         assert_eq!(config.retention.ms, Some(FOR_EVER_MS));
         apply(&mut config, "retention.ms", None).unwrap();
         assert_eq!(config.retention.ms, Some(RETENTION_MS_DEFAULT));
@@ -294,12 +433,59 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_is_only_compacted_keeps_its_limits_for_later() {
+        let mut config = default_config(1);
+        apply(&mut config, "retention.bytes", Some("77")).unwrap();
+        apply(&mut config, "cleanup.policy", Some(" compact ")).unwrap();
+        assert_eq!(config.compaction, Some(Compaction::default()));
+        assert_eq!((config.retention.ms, config.retention.bytes), (None, None));
+        assert_eq!(value(&config, "retention.ms"), "604800000");
+        assert_eq!(value(&config, "retention.bytes"), "77");
+        apply(&mut config, "retention.ms", Some("88")).unwrap();
+        assert_eq!(config.retention.ms, None);
+        apply(&mut config, "delete.retention.ms", Some("9")).unwrap();
+        assert_eq!(config.compaction.unwrap().delete_retention_ms, 9);
+
+        apply(&mut config, "cleanup.policy", Some("delete,compact")).unwrap();
+        assert_eq!(
+            (config.retention.ms, config.retention.bytes),
+            (Some(88), Some(77))
+        );
+        assert!(config.compaction.is_some());
+        apply(&mut config, "cleanup.policy", Some("compact")).unwrap();
+        apply(&mut config, "cleanup.policy", None).unwrap();
+        assert_eq!(
+            (config.retention.ms, config.retention.bytes),
+            (Some(88), Some(77))
+        );
+        assert_eq!(config.compaction, None);
+        reset(&mut config).unwrap();
+        assert_eq!(config, default_config(1));
+    }
+
+    #[test]
+    fn a_queue_is_not_compacted_and_has_no_limit_of_its_own() {
+        let mut config = TopicConfig::default();
+        let refused = apply(&mut config, "cleanup.policy", Some("compact"));
+        assert_eq!(refused.unwrap_err().error, ResponseError::InvalidConfig);
+        apply(&mut config, "retention.ms", Some("5")).unwrap();
+        assert_eq!(config.retention.ms, Some(5));
+        reset(&mut config).unwrap();
+        assert_eq!(config.retention, Retention::until_settled());
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_refused() {
         for (name, text) in [
-            ("cleanup.policy", "compact"),
+            ("cleanup.policy", ""),
+            ("cleanup.policy", "compact,compact"),
             ("cleanup.policy", "nonsense"),
             ("compression.type", "gzip"),
-            ("message.timestamp.type", "LogAppendTime"),
+            ("message.timestamp.type", "SomeTime"),
+            ("min.cleanable.dirty.ratio", "1.1"),
+            ("min.compaction.lag.ms", "-1"),
+            ("max.compaction.lag.ms", "0"),
+            ("delete.retention.ms", "-1"),
             ("min.insync.replicas", "2"),
             ("retention.ms", "-2"),
             ("retention.ms", "soon"),

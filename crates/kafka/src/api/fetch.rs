@@ -16,7 +16,7 @@ mod tests;
 
 use bytes::Bytes;
 use forebay_base::{Offset, PartitionId};
-use forebay_broker::Cursor;
+use forebay_broker::{Cursor, ReadError};
 use hashbrown::HashMap;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -157,6 +157,11 @@ impl Fetcher {
                         part.next = stored.base_offset.saturating_add(stored.records.into());
                         part.batches.push((stored.base_offset, stored.batch));
                     }
+                }
+                // What was there a moment ago has just gone.
+                Err(ReadError::OutOfRange { .. }) => {
+                    part.id = Err(ResponseError::OffsetOutOfRange);
+                    failed = true;
                 }
                 Err(error) => {
                     warn!(%error, partition = %id, "cannot read");

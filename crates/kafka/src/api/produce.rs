@@ -5,7 +5,9 @@
 //! answers after the sync, `acks=1` when the batch has its place, `acks=0` not at all, and if that
 //! fails the connection is closed. A repeated batch of an idempotent producer is answered with the
 //! offset it got the first time. zstd needs version 7 (KIP-110), topic ids version 13 (KIP-516).
-//! Transactions are not served. While the disk is full: KAFKA_STORAGE_ERROR, which clients retry,
+//! Compacted topics take no record without a key: INVALID_RECORD, with the numbers of those that have
+//! none. Topics with `message.timestamp.type=LogAppendTime` give every record the time of the broker,
+//! which the response tells. Transactions are not served. While the disk is full: KAFKA_STORAGE_ERROR, which clients retry,
 //! and a throttle time.
 
 use bytes::Bytes;
@@ -16,8 +18,11 @@ use forebay_broker::{
 };
 use forebay_record::{Batch, BatchError, Compression};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use kafka_protocol::messages::{ApiKey, ProduceRequest, ProduceResponse, ResponseKind, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::to_wire;
@@ -25,6 +30,7 @@ use crate::connection::{Context, Ended};
 use crate::error::Failure;
 use crate::outgoing::Outgoing;
 use crate::topic;
+use crate::topic_config;
 
 /// The first version in which clients know zstd.
 const ZSTD_SINCE: i16 = 7;
@@ -56,8 +62,16 @@ struct TopicPart {
 #[derive(Debug)]
 struct PartitionPart {
     index: i32,
-    /// The partition its batch is on the way to, or why it is not.
-    sent: Result<PartitionId, Failure>,
+    /// Its batch is on the way, or why it is not.
+    sent: Result<Sent, Failure>,
+}
+
+/// A batch on its way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    partition: PartitionId,
+    /// The time all its records got, -1 if they keep their own.
+    append_time: i64,
 }
 
 /// Checks a request and hands to the broker what is right in it. Waits while the broker is busy,
@@ -85,15 +99,15 @@ pub(crate) async fn submit(
             };
             PartitionPart {
                 index: data.index,
-                sent: sent.map(|(partition, batch)| {
+                sent: sent.map(|(sent, batch)| {
                     messages.push(Message {
-                        target: Target::Partition(partition),
+                        target: Target::Partition(sent.partition),
                         batch,
                         key_hash: None,
                         not_before: None,
                         identity: None,
                     });
-                    partition
+                    sent
                 }),
             }
         });
@@ -149,7 +163,7 @@ fn accept(
     topic: &TopicInfo,
     index: i32,
     records: Option<Bytes>,
-) -> Result<(PartitionId, Batch), Failure> {
+) -> Result<(Sent, Batch), Failure> {
     let partition = topic::partition(topic, index).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let mut records = records.unwrap_or_default();
     let invalid = |why: &str| Failure::new(ResponseError::InvalidRecord, why);
@@ -177,12 +191,43 @@ fn accept(
             "zstd needs version 7 of the produce request",
         ));
     }
-    match batch.validate_records(context.options.max_decompressed_bytes) {
-        Ok(()) => Ok((partition, batch)),
+    let most = context.options.max_decompressed_bytes;
+    match batch.validate_records(most) {
+        Ok(()) => {}
         // The client cannot make it smaller by splitting the batch, which it would try.
-        Err(refusal @ BatchError::TooLarge { .. }) => Err(invalid(&refusal.to_string())),
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal @ BatchError::TooLarge { .. }) => return Err(invalid(&refusal.to_string())),
+        Err(refusal) => return Err(refusal.into()),
     }
+    if topic.config.compaction.is_some() {
+        let keyless = batch.without_key(most)?;
+        if !keyless.is_empty() {
+            let why = "One or more records have been rejected: a compacted topic takes none \
+                       without a key";
+            return Err(Failure {
+                records: keyless,
+                ..invalid(why)
+            });
+        }
+    }
+    let mut sent = Sent {
+        partition,
+        append_time: -1,
+    };
+    if !topic_config::appends_its_time(&topic.config) {
+        return Ok((sent, batch));
+    }
+    sent.append_time = context.broker.now().0;
+    Ok((sent, batch.with_append_time(sent.append_time)))
+}
+
+fn record_errors(records: &[u32]) -> Vec<BatchIndexAndErrorMessage> {
+    const WHY: &str = "Compacted topic cannot accept message without key";
+    let errors = records.iter().map(|number| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(i32::try_from(*number).unwrap_or(i32::MAX))
+            .with_batch_index_error_message(Some(StrBytes::from_static_str(WHY)))
+    });
+    errors.collect()
 }
 
 impl Waiting {
@@ -217,22 +262,25 @@ impl Waiting {
         let mut failed = None;
         let topics = self.topics.into_iter().map(|part| {
             let partitions = part.partitions.into_iter().map(|part| {
-                let result = part.sent.and_then(|partition| {
+                let result = part.sent.and_then(|sent| {
                     let placed = match &mut placed {
                         Ok(placed) => placed.next(),
                         Err(failure) => return Err(failure.clone()),
                     };
                     match placed {
-                        Some(Ok(placed)) => Ok((partition, placed.base_offset)),
+                        Some(Ok(placed)) => Ok((sent, placed.base_offset)),
                         Some(Err(refusal)) => Err(Failure::from(refusal)),
                         None => Err(Failure::from(ResponseError::UnknownServerError)),
                     }
                 });
                 let response = PartitionProduceResponse::default().with_index(part.index);
                 match result {
-                    Ok((partition, base_offset)) => response
+                    Ok((sent, base_offset)) => response
                         .with_base_offset(to_wire(base_offset))
-                        .with_log_start_offset(to_wire(context.broker.bounds(partition).start)),
+                        .with_log_append_time_ms(sent.append_time)
+                        .with_log_start_offset(to_wire(
+                            context.broker.bounds(sent.partition).start,
+                        )),
                     Err(failure) => {
                         throttle_ms = throttle_ms.max(failure.throttle_ms());
                         failed.get_or_insert_with(|| failure.clone());
@@ -240,7 +288,9 @@ impl Waiting {
                             .with_error_code(failure.code())
                             .with_base_offset(-1);
                         match self.version >= MESSAGES_SINCE {
-                            true => response.with_error_message(failure.text()),
+                            true => response
+                                .with_record_errors(record_errors(&failure.records))
+                                .with_error_message(failure.text()),
                             false => response,
                         }
                     }
