@@ -13,8 +13,9 @@ impl SegmentChange {
         bytes.expect("a change is plain numbers in lists, and memory takes any of them")
     }
 
-    /// The change; `None` if the bytes are none.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// The change a frame tells of, as [`crate::FrameRef::Segments`] gives it; `None` if it makes
+    /// no sense.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
         if *version != VERSION {
             return None;

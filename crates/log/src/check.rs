@@ -22,15 +22,15 @@ pub struct CheckReport {
     pub damage: Vec<Damage>,
 }
 
-/// Bytes that the journal's files take; 0 if there is no journal.
+/// How many files the journal has, and bytes that they take; 0 if there is no journal.
 ///
 /// # Errors
 /// As for [`check`].
-pub fn journal_bytes(disk: &dyn Disk, data_dir: &Path) -> Result<u64, RecoverError> {
+pub fn journal_size(disk: &dyn Disk, data_dir: &Path) -> Result<(u64, u64), RecoverError> {
     let dir = journal_dir(data_dir);
-    let mut sum = 0;
+    let (mut files, mut sum) = (0, 0);
     let names = match disk.list(&dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, 0)),
         names => names.at("list", &dir)?,
     };
     for name in names {
@@ -38,9 +38,10 @@ pub fn journal_bytes(disk: &dyn Disk, data_dir: &Path) -> Result<u64, RecoverErr
         if name.ends_with(".journal") {
             let size = disk.open(&path).and_then(|file| file.size());
             sum += size.at("measure", &path)?;
+            files += 1;
         }
     }
-    Ok(sum)
+    Ok((files, sum))
 }
 
 /// Reads every journal file from end to end.

@@ -109,6 +109,44 @@ impl DataDir {
         })
     }
 
+    /// Takes a directory that is one already, changing nothing in it.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unreadable`] too if there is none.
+    pub fn existing(path: &Path) -> Result<Self, DataDirError> {
+        let identity = path.join("FOREBAY");
+        let text = match fs::read_to_string(&identity) {
+            Ok(text) => text,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::InvalidData
+                ) =>
+            {
+                return Err(DataDirError::Unreadable { file: identity });
+            }
+            Err(error) => return Err(error).at("read", &identity).map_err(Into::into),
+        };
+        let journal_id = parse(&text, path, &identity)?;
+        // A copy may have been made without the lock, and then nobody uses it; what cannot be
+        // written to can be locked all the same.
+        let lock = path.join("lock");
+        let lock = match File::open(&lock) {
+            Ok(file) => hold(file, path, lock)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                File::open(&identity).at("open", &identity)?
+            }
+            Err(error) => return Err(error).at("open", &lock).map_err(Into::into),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            journal_id,
+            _lock: lock,
+        })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -148,6 +186,10 @@ fn lock(dir: &Path) -> Result<File, DataDirError> {
         .truncate(false)
         .open(&path)
         .at("write", &path)?;
+    hold(lock, dir, path)
+}
+
+fn hold(lock: File, dir: &Path, path: PathBuf) -> Result<File, DataDirError> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DataDirError::Locked {

@@ -1,6 +1,7 @@
 //! The one door to the disk. [`RealDisk`] is the operating system; [`SimDisk`] is memory that
 //! can lose, tear and refuse exactly what a real disk may.
 
+mod read_only;
 mod real;
 mod sim;
 
@@ -8,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use read_only::ReadOnlyDisk;
 pub use real::RealDisk;
 pub use sim::{Fault, Operation, SimDisk, Trouble};
 

@@ -55,6 +55,8 @@ pub enum DamageKind {
     Commits,
     /// A commit with a right checksum that holds something unreadable.
     Frames,
+    /// The log ends here, and what builds on it says that it went on.
+    End,
 }
 
 impl fmt::Display for DamageKind {
@@ -64,6 +66,7 @@ impl fmt::Display for DamageKind {
             Self::Size { found } => write!(f, "the file has a wrong length ({found} bytes)"),
             Self::Missing => f.write_str("the file is missing"),
             Self::Commits => f.write_str("no whole commit where there was one"),
+            Self::End => f.write_str("the log ends too early"),
             Self::Frames => f.write_str("a commit that cannot be understood"),
         }
     }

@@ -12,6 +12,7 @@ mod cold;
 mod commit;
 mod data_dir;
 mod disk;
+mod examine;
 mod file_header;
 mod files;
 mod frame;
@@ -27,6 +28,7 @@ mod promoter;
 mod reader;
 mod recovery;
 mod repair;
+mod rescue;
 mod runs;
 mod scan;
 mod segment;
@@ -38,10 +40,16 @@ mod tail;
 mod track;
 mod walk;
 
-pub use check::{CheckReport, check, journal_bytes};
+pub use check::{CheckReport, check, journal_size};
 pub use commit::CommitBuilder;
 pub use data_dir::{DataDir, DataDirError};
-pub use disk::{Disk, DiskError, DiskFile, Fault, Operation, RealDisk, SimDisk, Trouble};
+pub use disk::{
+    Disk, DiskError, DiskFile, Fault, Operation, ReadOnlyDisk, RealDisk, SimDisk, Trouble,
+};
+pub use examine::{
+    DamagedSegment, Examination, ExamineError, Examined, KnownSegments, Part, Progress,
+    index_places,
+};
 pub use frame::{AppendRef, FrameRef};
 pub use index_export::IndexError;
 pub use inspect::{Damage, DamageKind, Held, JournalEnd, Seen, SeenCommit, inspect};

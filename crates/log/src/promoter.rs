@@ -48,8 +48,8 @@ impl PromoteError {
 /// once that commit is durable.
 #[derive(Clone)]
 pub struct Promoter {
-    reader: Arc<LogReader>,
-    objects: Objects,
+    pub(crate) reader: Arc<LogReader>,
+    pub(crate) objects: Objects,
     options: SegmentOptions,
     numbers: Arc<Mutex<Numbers>>,
 }
@@ -269,7 +269,7 @@ impl Promoter {
     }
 
     /// Writes segments; what is left of a try that failed is deleted some time later.
-    fn write(
+    pub(crate) fn write(
         &self,
         fill: impl FnOnce(&mut SegmentWriter) -> Result<(), PromoteError>,
     ) -> Result<Written, PromoteError> {

@@ -72,7 +72,7 @@ impl JournalRepair<'_> {
         for damage in self.damage {
             let cuts = files.entry(geometry.file_of(damage.position)).or_default();
             match damage.kind {
-                DamageKind::Header | DamageKind::Size { .. } => {}
+                DamageKind::Header | DamageKind::Size { .. } | DamageKind::End => {}
                 DamageKind::Missing | DamageKind::Commits | DamageKind::Frames => {
                     cuts.push(damage.byte..damage.byte.saturating_add(damage.bytes));
                 }

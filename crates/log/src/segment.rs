@@ -13,6 +13,7 @@ mod error;
 mod layout;
 mod options;
 mod reader;
+mod rescue;
 mod run;
 mod store;
 #[cfg(test)]
@@ -22,10 +23,12 @@ mod writer;
 
 pub use change::{Keeper, Kept, NewSegment, PartitionChange, SegmentChange};
 pub use check::SegmentReport;
+pub(crate) use check::check_segment;
 pub use disk_objects::DiskObjects;
 pub use error::SegmentError;
 pub use options::SegmentOptions;
 pub(crate) use reader::SegmentReader;
+pub(crate) use rescue::{Rescued, rescue};
 pub use run::{Run, SegmentInfo};
 pub(crate) use store::Objects;
 pub use store::SegmentStore;

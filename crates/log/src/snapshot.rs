@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::{At, Disk, DiskError};
+use crate::disk::{At, Disk, DiskError, DiskFile};
 use crate::file_header::{u32_at, u64_at};
+use crate::inspect::Forgiving;
 use crate::position::Position;
 
 const MAGIC: &[u8; 8] = b"FOREBAYS";
@@ -69,6 +70,16 @@ impl SnapshotStore {
         })
     }
 
+    /// The store of a data directory as it is: nothing is made.
+    pub fn existing(disk: Arc<dyn Disk>, data_dir: &Path, journal_id: u64) -> Self {
+        let dir = data_dir.join("snapshots");
+        Self {
+            disk,
+            dir,
+            journal_id,
+        }
+    }
+
     /// Saves `payload`, the state after everything before `position`. When this returns, it is
     /// durable, and of the older snapshots the newest one is still there.
     pub fn save(&self, position: Position, payload: &[u8]) -> Result<(), SnapshotError> {
@@ -99,6 +110,8 @@ impl SnapshotStore {
             if let Some(payload) = self.load(position)? {
                 return Ok(Some((position, payload)));
             }
+            let file = self.path(position);
+            tracing::warn!(file = %file.display(), "a snapshot is damaged and is passed over");
         }
         Ok(None)
     }
@@ -106,7 +119,10 @@ impl SnapshotStore {
     /// The positions of the snapshots there are, lowest first, whole or not. The journal is
     /// needed from the lowest of them on.
     pub fn positions(&self) -> Result<Vec<Position>, SnapshotError> {
-        let names = self.disk.list(&self.dir).at("list", &self.dir)?;
+        let names = match self.disk.list(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            names => names.at("list", &self.dir)?,
+        };
         let digits = names
             .iter()
             .filter_map(|name| name.strip_suffix(".snapshot"));
@@ -118,8 +134,13 @@ impl SnapshotStore {
         Ok(positions)
     }
 
-    fn path(&self, position: Position) -> PathBuf {
-        self.dir.join(format!("{:016x}.snapshot", position.0))
+    /// The file of a snapshot.
+    pub fn path(&self, position: Position) -> PathBuf {
+        self.dir.join(Self::name(position))
+    }
+
+    fn name(position: Position) -> String {
+        format!("{:016x}.snapshot", position.0)
     }
 
     fn header(&self, position: Position, payload: &[u8]) -> [u8; HEADER] {
@@ -134,10 +155,20 @@ impl SnapshotStore {
         header
     }
 
-    /// The payload; `None`, with a warning, if the file is damaged.
-    fn load(&self, position: Position) -> Result<Option<Bytes>, SnapshotError> {
+    /// Gives a snapshot another place, where it is none any more.
+    pub fn set_aside(&self, position: Position, dir: &Path) -> Result<(), SnapshotError> {
+        let (from, to) = (self.path(position), dir.join(Self::name(position)));
+        self.disk.create_dir(dir).at("create", dir)?;
+        self.disk.rename(&from, &to).at("move away", &from)?;
+        self.disk.sync_dir(dir).at("sync", dir)?;
+        self.disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        Ok(())
+    }
+
+    /// The payload of a snapshot; `None` if the file is damaged.
+    pub fn load(&self, position: Position) -> Result<Option<Bytes>, SnapshotError> {
         let path = self.path(position);
-        let file = self.disk.open(&path).at("open", &path)?;
+        let file = Forgiving(self.disk.open(&path).at("open", &path)?);
         let size = usize::try_from(file.size().at("measure", &path)?).unwrap_or(usize::MAX);
         let mut bytes = vec![0; size];
         file.read_at(0, &mut bytes).at("read", &path)?;
@@ -152,7 +183,6 @@ impl SnapshotStore {
             && u64_at(&bytes, 32) == payload.len() as u64
             && bytes.get(..HEADER) == Some(&self.header(position, payload)[..]);
         if !good {
-            tracing::warn!(file = %path.display(), "a snapshot is damaged and is passed over");
             return Ok(None);
         }
         Ok(Some(Bytes::from(bytes).slice(HEADER..)))

@@ -43,6 +43,13 @@ impl SegmentStore {
     }
 }
 
+/// Reads one segment from end to end. Tells how many blocks it has.
+pub(crate) fn check_segment(objects: &Objects, number: u64) -> Result<u64, SegmentError> {
+    let mut report = SegmentReport::default();
+    check_one(objects, number, &mut report)?;
+    Ok(report.blocks)
+}
+
 fn check_one(
     objects: &Objects,
     number: u64,

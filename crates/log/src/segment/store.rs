@@ -17,6 +17,8 @@ use crate::disk::Disk;
 
 /// Parts on their way to a remote store at a time.
 const PARTS_UNDER_WAY: usize = 2;
+/// Parts of a segment that is copied, bytes.
+const COPY_PART: u64 = 8 << 20;
 /// Tries of a read that failed for the moment, the first included. The store has its own policy
 /// for the patient kind.
 const READ_TRIES: usize = 2;
@@ -52,7 +54,12 @@ impl SegmentStore {
 
     /// Where segments are by default: the folder `segments` of a data directory.
     pub fn local(disk: Arc<dyn Disk>, data_dir: &std::path::Path) -> Self {
-        let objects = DiskObjects::new(disk, data_dir.join("segments"));
+        Self::directory(disk, &data_dir.join("segments"))
+    }
+
+    /// Segments in a directory, which is made when the first one is written.
+    pub fn directory(disk: Arc<dyn Disk>, dir: &std::path::Path) -> Self {
+        let objects = DiskObjects::new(disk, dir.to_owned());
         Self::new(Arc::new(objects), "", None)
     }
 
@@ -121,6 +128,35 @@ impl Objects {
             if self.size(number)? <= range.start {
                 return Ok(Bytes::new());
             }
+        }
+    }
+
+    /// Copies a segment, as it is, into `folder` beside the journals' own. One that is not there
+    /// is not copied.
+    pub(crate) fn copy_aside(&self, number: u64, folder: &str) -> Result<(), SegmentError> {
+        let size = match self.size(number) {
+            Err(SegmentError::Missing { .. }) => return Ok(()),
+            size => size?,
+        };
+        let copies = self.store.prefix.clone().join(folder);
+        let name = self.location(number);
+        let mut upload = Upload {
+            store: self.store.clone(),
+            location: copies
+                .join(format!("{:016x}", self.journal_id))
+                .join(name.filename().unwrap_or_default()),
+            parts: None,
+            under_way: VecDeque::new(),
+        };
+        let mut at = 0;
+        loop {
+            let end = size.min(at + COPY_PART);
+            let part = self.read(number, at..end)?;
+            at = end;
+            if at == size {
+                return upload.complete(part);
+            }
+            upload.part(part)?;
         }
     }
 

@@ -5,6 +5,7 @@ mod crash;
 mod golden;
 mod model;
 mod objects;
+mod rescue;
 mod sharing;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,81 @@
+//! Writing anew what is whole of segments that are damaged.
+
+use std::collections::BTreeSet;
+
+use crate::examine::runs_in;
+use crate::promoter::{PromoteError, Promoter};
+use crate::segment::{PartitionChange, Rescued, SegmentChange, rescue};
+
+impl Promoter {
+    /// Writes all that can be read of these segments into new ones. Once the change is durable,
+    /// the index knows the damaged ones no more; what could not be read is gone. The segments
+    /// are first copied into the folder `aside`, beside those of the journals.
+    ///
+    /// # Errors
+    /// The store failed. Nothing has changed then.
+    pub fn rescue(&self, segments: &[u64], aside: &str) -> Result<SegmentChange, PromoteError> {
+        let mut change = SegmentChange::default();
+        let segments: BTreeSet<u64> = segments.iter().copied().collect();
+        for &number in &segments {
+            self.objects.copy_aside(number, aside)?;
+            for (partition, run) in runs_in(&self.reader.index.read(), number) {
+                change.partitions.push(PartitionChange {
+                    partition,
+                    journal_from: None,
+                    replaces: Some(run.first..run.end),
+                    runs: vec![run],
+                });
+            }
+        }
+        change
+            .partitions
+            .sort_by_key(|part| (part.partition, part.runs[0].first));
+        let parts = &change.partitions;
+        let written = self.write(|writer| {
+            for part in parts {
+                for run in &part.runs {
+                    writer.begin(part.partition, run.first, run.cleaned_at);
+                    rescue(
+                        &self.objects,
+                        part.partition,
+                        run,
+                        &mut |found| match found {
+                            Rescued::Batch(batch, origin) => writer.push(&batch, origin),
+                            Rescued::Lost(_) => Ok(()),
+                        },
+                    )?;
+                    writer.end(run.end)?;
+                }
+            }
+            Ok(())
+        })?;
+        change.segments = written.segments;
+        for part in &mut change.partitions {
+            part.runs.clear();
+        }
+        for (partition, runs) in written.runs {
+            for run in runs {
+                let of = change.partitions.iter_mut().find(|part| {
+                    let range = part.replaces.clone().unwrap_or_default();
+                    part.partition == partition && range.contains(&run.first)
+                });
+                if let Some(part) = of {
+                    part.runs.push(run);
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// Copies segments that the index does not know into the folder `aside`, beside those of the
+    /// journals, before they are deleted as left-overs.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn keep_unknown(&self, segments: &[u64], aside: &str) -> Result<(), PromoteError> {
+        for &number in segments {
+            self.objects.copy_aside(number, aside)?;
+        }
+        Ok(())
+    }
+}
