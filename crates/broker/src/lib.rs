@@ -9,12 +9,14 @@
 //! Absent from here: sockets, wire formats, every protocol's field names.
 
 mod catalog;
+mod check;
 mod command;
 mod compaction;
 mod dead_letters;
 mod deaths;
 mod directory;
 mod door;
+mod dump;
 mod engine;
 pub mod envelope;
 mod exchange;
@@ -29,6 +31,7 @@ mod reading;
 mod records;
 mod recovery;
 mod refusal;
+mod repair;
 mod retention;
 mod routing;
 mod runner;
@@ -41,6 +44,7 @@ mod state;
 mod stored;
 mod topic;
 
+pub use check::{CheckError, CheckReport, Contents, Loss, LostChanges, SnapshotSeen, check};
 pub use command::{
     Command, ConsumerId, ConsumerMode, Deliveries, Durability, Event, Expectation, GroupCommand,
     Identity, OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId,
@@ -49,19 +53,22 @@ pub use command::{
 pub use deaths::{Death, Deaths};
 pub use directory::Directory;
 pub use door::Broker;
+pub use dump::{DumpOptions, Dumped, Label, batch_records, dump};
 pub use exchange::{Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind};
 pub use fields::{Condition, Conditions, FieldValue, Fields};
 pub use frame::FrameError;
 pub use fuzz::{fuzz_replay, fuzz_snapshot};
 pub use measures::{Counters, Pressure};
-pub use options::{OpenError, Options};
+pub use options::{OpenError, Options, segment_directory};
 pub use reading::{Bounds, Cursor, Delivered, Stored};
 pub use records::ReadError;
-pub use recovery::check;
 pub use refusal::Refusal;
+pub use repair::{RepairError, Repaired, repair};
 pub use runner::Running;
 pub use session::{Session, SessionHandle};
 pub use topic::{Compaction, DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
+
+pub use forebay_record::Record;
 
 pub use forebay_stream::{
     Committed, GroupDescription, GroupListing, GroupPhase, GroupRefusal, GroupReply,
@@ -69,4 +76,7 @@ pub use forebay_stream::{
     MemberDescription, ProducerRefusal, SyncRequest, Synced,
 };
 
-pub use forebay_log::{CheckReport, Damage, SegmentStore};
+pub use forebay_log::{
+    Damage, DamageKind, DamagedSegment, DataDirError, Examined, Part, Position, Progress,
+    Run as SegmentRun, SegmentChange, SegmentInfo, SegmentStore,
+};

@@ -1,8 +1,9 @@
 //! How a broker is opened, and why it may not open.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use forebay_log::{DataDirError, RecoverError, SegmentStore, SnapshotError};
+use forebay_log::{DataDirError, RealDisk, RecoverError, SegmentStore, SnapshotError};
 
 use crate::FrameError;
 
@@ -48,6 +49,11 @@ impl Options {
     }
 }
 
+/// Segments in a directory of their own.
+pub fn segment_directory(dir: &std::path::Path) -> SegmentStore {
+    SegmentStore::directory(Arc::new(RealDisk), dir)
+}
+
 /// Why a broker did not open. Each says in one sentence what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -62,8 +68,9 @@ pub enum OpenError {
     Snapshot(#[from] SnapshotError),
     /// Something that was durable cannot be read.
     #[error(
-        "journal file {} is damaged at byte {byte} (position {position}){}; nothing was changed: \
-         restore the file from a copy",
+        "journal file {} is damaged at byte {byte} (position {position}){}; nothing was changed: run \
+         `forebay check` to see what that means, then restore the file from a copy, or see what a \
+         repair gives up",
         file.display(),
         match others { 0 => String::new(), more => format!(" and in {more} places more") }
     )]

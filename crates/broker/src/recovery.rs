@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_log::{
-    CheckReport, DataDir, Disk, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk,
-    ReplayFrom, SegmentStore, SnapshotStore,
+    DataDir, Disk, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk, ReplayFrom,
+    SegmentStore, SnapshotStore,
 };
 use forebay_record::Batch;
 
@@ -157,7 +157,7 @@ pub(crate) fn split_snapshot(payload: &[u8]) -> Result<(ShardState, &[u8]), Fram
 
 /// Refuses a journal with damage anywhere, if it is small enough to look everywhere.
 fn verify(data_dir: &DataDir) -> Result<(), OpenError> {
-    let size = forebay_log::journal_bytes(&RealDisk, data_dir.path())?;
+    let size = forebay_log::journal_size(&RealDisk, data_dir.path())?.1;
     if size == 0 || size > VERIFY_AT_MOST {
         return Ok(());
     }
@@ -171,18 +171,4 @@ fn verify(data_dir: &DataDir) -> Result<(), OpenError> {
             others: report.damage.len() - 1,
         }),
     }
-}
-
-/// Reads the whole journal of a data directory that nobody uses, changing nothing, and tells what
-/// is damaged.
-///
-/// # Errors
-/// The directory cannot be used, or the journal cannot be read at all.
-pub fn check(data_dir: &Path) -> Result<CheckReport, OpenError> {
-    let data_dir = DataDir::open(data_dir)?;
-    Ok(forebay_log::check(
-        &RealDisk,
-        data_dir.path(),
-        data_dir.journal_id(),
-    )?)
 }
