@@ -20,8 +20,9 @@ PATIENCE_SECONDS = 30
 class Forebay:
     """A running program."""
 
-    def __init__(self, data_dir):
+    def __init__(self, data_dir, environment=None):
         self.data_dir = data_dir
+        self.environment = {"FOREBAY_JOURNAL_FILE": "16MiB", **(environment or {})}
         self.at = {name: "127.0.0.1:0" for name in ("sqs", "amqp", "kafka", "http")}
         self.start()
 
@@ -32,7 +33,7 @@ class Forebay:
             [os.environ["FOREBAY_BIN"], "--data-dir", self.data_dir, *options],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "FOREBAY_JOURNAL_FILE": "16MiB"},
+            env={**os.environ, **self.environment},
         )
         for line in self.process.stdout:
             found = re.match(r"(sqs|amqp|kafka|http)\s+\S*?(127\.0\.0\.1:\d+)", line)
