@@ -47,12 +47,14 @@ pub(crate) enum Failure {
     Runtime(io::Error),
     #[error("{0}")]
     Open(String),
-    #[error("{} is not a Forebay data directory: name one with --data-dir DIR", dir.display())]
-    NothingToCheck { dir: PathBuf },
-    #[error(
-        "the journal is damaged in {places} place(s). Nothing was changed: restore the files from a copy"
-    )]
-    Damaged { places: usize },
+    #[error("{} is not a Forebay data directory: name one, as in `forebay check DIR`", dir.display())]
+    NothingThere { dir: PathBuf },
+    #[error("{} is damaged. Nothing was changed", dir.display())]
+    Damaged { dir: PathBuf },
+    #[error("{} is still damaged after the repair", dir.display())]
+    StillDamaged { dir: PathBuf },
+    #[error("{0}")]
+    Repair(String),
     #[error("the {name} listener failed: {reason}")]
     FrontEnd { name: &'static str, reason: String },
     #[error("the broker has stopped: {0}")]
@@ -69,7 +71,10 @@ impl Failure {
         use io::Write;
         // If stderr is closed there is nobody to tell.
         let _ = writeln!(io::stderr(), "forebay: {self}");
-        ExitCode::FAILURE
+        match self {
+            Self::Damaged { .. } | Self::StillDamaged { .. } => ExitCode::from(3),
+            _ => ExitCode::FAILURE,
+        }
     }
 }
 

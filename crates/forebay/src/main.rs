@@ -12,8 +12,10 @@ use options::Task;
 mod address;
 mod banner;
 mod check;
+mod dump;
 mod failure;
 mod options;
+mod progress;
 mod segments;
 mod serve;
 mod settings;
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
     };
     let done = match task {
         Task::Serve(settings) => serve::run(settings),
-        Task::Check(settings) => check::run(&settings),
+        Task::Check(settings, check) => check::run(&settings, &check),
+        Task::Dump(settings, dump) => dump::run(&settings, &dump),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -82,8 +82,73 @@ impl CommandLine {
 enum Command {
     /// Run the broker. This is also what happens without a command
     Serve,
-    /// Read the whole journal of a broker that is stopped and name all damage; changes nothing
-    Check,
+    /// Read everything a stopped broker has stored, name all damage and what is lost by it
+    #[command(after_help = CHECK_HELP)]
+    Check(Check),
+    /// Show what a stopped broker has stored: snapshots, segments, and the journal frame by frame
+    #[command(after_help = DUMP_HELP)]
+    Dump(Dump),
+}
+
+const CHECK_HELP: &str = "\
+Without --repair nothing is changed. With it, what a repair would give up is listed first, and only
+--yes carries it out: damaged files are kept as they are in DIR/damaged-TIME, and a directory that
+opens is left. Make a copy of the directory first if there is room for one.
+
+Exit codes: 0 all is whole, or was repaired; 1 nothing can be said; 2 wrong command line; 3 damaged.
+
+EXAMPLES
+    forebay check /var/lib/forebay
+    forebay check --repair /var/lib/forebay
+    forebay check --repair --yes /var/lib/forebay";
+
+const DUMP_HELP: &str = "\
+A position is a place in the journal, as errors and check name it.
+
+EXAMPLES
+    forebay dump /var/lib/forebay | less
+    forebay dump --topic orders --records /var/lib/forebay
+    forebay dump --from 201408512 --json /var/lib/forebay | head -20";
+
+/// How to look for damage.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Check {
+    /// The data directory [default: that of --data-dir]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// Make a damaged directory one that opens, giving up what cannot be read; lists it only,
+    /// unless --yes is said too
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Carry the repair out
+    #[arg(long, requires = "repair")]
+    pub(crate) yes: bool,
+}
+
+/// What to show.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Dump {
+    /// The data directory [default: that of --data-dir]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// Only what is about this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+
+    /// The journal from this position on, and no segments
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<u64>,
+
+    /// Show the messages too, those in segments included
+    #[arg(long)]
+    pub(crate) records: bool,
+
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Each option, unset where nobody set it.
@@ -225,7 +290,9 @@ pub(crate) enum Task {
     /// Run the broker.
     Serve(Settings),
     /// Look for damage.
-    Check(Settings),
+    Check(Settings, Check),
+    /// Show what there is.
+    Dump(Settings, Dump),
 }
 
 /// Reads the command line, the environment and the file.
@@ -238,10 +305,20 @@ pub(crate) fn read() -> Result<Task, Stop> {
         }
         None => line.options,
     };
-    let settings = Settings::new(options).map_err(Stop::Failure)?;
+    let mut settings = Settings::new(options).map_err(Stop::Failure)?;
+    let mut on = |dir: &Option<PathBuf>| {
+        if let Some(dir) = dir {
+            settings.data_dir.clone_from(dir);
+        }
+    };
+    match &line.command {
+        Some(Command::Check(Check { dir, .. }) | Command::Dump(Dump { dir, .. })) => on(dir),
+        Some(Command::Serve) | None => {}
+    }
     Ok(match line.command {
         Some(Command::Serve) | None => Task::Serve(settings),
-        Some(Command::Check) => Task::Check(settings),
+        Some(Command::Check(check)) => Task::Check(settings, check),
+        Some(Command::Dump(dump)) => Task::Dump(settings, dump),
     })
 }
 

@@ -4,16 +4,18 @@ mod probe;
 mod store;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use object_store::ObjectStore;
+use forebay_broker::SegmentStore;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use url::Url;
 
 use crate::failure::Failure;
 use probe::Trouble;
+use store::Objects;
 
 /// What `--segments` names.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl Place {
         (*self != Self::DataDir).then(|| self.to_string())
     }
 
-    /// The bucket's object store, seen to be usable; `None` for a directory.
+    /// The segments' store, seen to be usable; `None` for the data directory's own folder.
     ///
     /// `fresh` says that the data directory holds nothing yet. If it holds something, a bucket
     /// that does not answer now is no reason not to start: clients are served from the journal,
@@ -126,18 +128,14 @@ impl Place {
         &self,
         s3: &S3,
         fresh: bool,
-    ) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
-        let Self::Bucket(bucket) = self else {
-            return Ok(None);
+    ) -> Result<Option<SegmentStore>, Failure> {
+        let Some(objects) = self.open(s3)? else {
+            return Ok(self.directory());
         };
-        let environment: Vec<_> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
         let failed = |reason| Failure::Segments {
             place: self.to_string(),
             reason,
         };
-        let objects = store::open(bucket, s3, &environment).map_err(failed)?;
         match probe::probe(&objects).await {
             Ok(()) => {}
             Err(Trouble::Unreachable(reason)) if !fresh => {
@@ -147,8 +145,62 @@ impl Place {
                 return Err(failed(reason));
             }
         }
-        Ok(Some(objects.store))
+        objects.segments().map(Some)
     }
+
+    /// The bucket's object store, unseen; `None` for the data directory's own folder.
+    pub(crate) fn look(&self, s3: &S3) -> Result<Option<SegmentStore>, Failure> {
+        match self.open(s3)? {
+            Some(objects) => objects.segments().map(Some),
+            None => Ok(self.directory()),
+        }
+    }
+
+    fn directory(&self) -> Option<SegmentStore> {
+        match self {
+            Self::Directory(dir) => Some(forebay_broker::segment_directory(dir)),
+            Self::DataDir | Self::Bucket(_) => None,
+        }
+    }
+
+    fn open(&self, s3: &S3) -> Result<Option<Objects>, Failure> {
+        let Self::Bucket(bucket) = self else {
+            return Ok(None);
+        };
+        let environment: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let opened = store::open(bucket, s3, &environment);
+        opened.map(Some).map_err(|reason| Failure::Segments {
+            place: self.to_string(),
+            reason,
+        })
+    }
+}
+
+impl Objects {
+    /// The store as the broker takes it.
+    fn segments(self) -> Result<SegmentStore, Failure> {
+        let runtime = network().map_err(Failure::Runtime)?;
+        Ok(SegmentStore::new(
+            self.store,
+            &self.bucket.prefix,
+            Some(runtime),
+        ))
+    }
+}
+
+/// A runtime for the network of object stores. Threads may still wait for it when everything else
+/// has ended, so it ends with the process.
+fn network() -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("object-store")
+        .enable_all()
+        .build()?;
+    let handle = runtime.handle().clone();
+    std::mem::forget(runtime);
+    Ok(handle)
 }
 
 /// The `[s3]` table of the file: what the `AWS_*` variables say too, which beat it.

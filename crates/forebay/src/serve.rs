@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_base::SystemClock;
-use forebay_broker::{Broker, Running};
+use forebay_broker::{Broker, Running, SegmentStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -57,11 +57,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let listeners = Listeners::bind(&settings).await?;
     let data_dir = std::path::absolute(&settings.data_dir).map_err(Failure::Runtime)?;
     let fresh = !data_dir.join("FOREBAY").exists();
-    let _objects = tokio::select! {
-        objects = settings.segments.reach(&settings.s3, fresh) => objects?,
+    let segments = tokio::select! {
+        segments = settings.segments.reach(&settings.s3, fresh) => segments?,
         _ = signals.next() => return Ok(()),
     };
-    let options = broker_options(&settings, &data_dir);
+    let options = broker_options(&settings, &data_dir, segments);
     let opening = tokio::task::spawn_blocking(move || Broker::open(options, Arc::new(SystemClock)));
     let opened = tokio::select! {
         opened = opening => opened.map_err(|error| Failure::Open(error.to_string()))?,
@@ -94,8 +94,13 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     }
 }
 
-fn broker_options(settings: &Settings, data_dir: &Path) -> forebay_broker::Options {
+fn broker_options(
+    settings: &Settings,
+    data_dir: &Path,
+    segments: Option<SegmentStore>,
+) -> forebay_broker::Options {
     forebay_broker::Options {
+        segments,
         journal_file_bytes: settings.journal_file.as_u64(),
         journal_retain_bytes: settings.journal_retain.as_u64(),
         cache_bytes: usize::try_from(settings.cache.as_u64()).unwrap_or(usize::MAX),

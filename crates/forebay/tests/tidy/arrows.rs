@@ -45,8 +45,8 @@ const ARROWS: &[(&str, &str)] = &[
     (
         "forebay",
         "forebay-base forebay-broker forebay-sqs forebay-amqp forebay-kafka forebay-console \
-         bytesize clap futures-util mimalloc object_store reqwest rustix rustls serde thiserror \
-         tokio tokio-util toml tracing tracing-subscriber url",
+         bytes bytesize clap futures-util humantime mimalloc object_store reqwest rustix rustls serde \
+         serde_json thiserror tokio tokio-util toml tracing tracing-subscriber url",
     ),
 ];
 
