@@ -56,7 +56,10 @@ impl Engine {
             return Some(now);
         }
         let due = self.cleaning.due || self.cleaning.settled != self.settled();
-        (due && self.counters.segments > 0).then_some(self.cleaning.next)
+        let due = due.then_some(self.cleaning.next);
+        let all = [due, self.shard.next_handed()];
+        let next = all.into_iter().flatten().min();
+        next.filter(|_| self.counters.segments > 0)
     }
 
     /// Goes on with a pass, or begins one that is due.
@@ -165,6 +168,11 @@ impl Engine {
             // Some may be gone since they were found.
             let there = self.reader.runs(partition);
             these.retain(|run| there.contains(run));
+            if self.shard.is_compacted(partition) {
+                // What was compacted and what was not do not become one run.
+                let clean = these.first().is_some_and(|run| run.cleaned_at != 0);
+                these.retain(|run| (run.cleaned_at != 0) == clean);
+            }
             let (Some(first), Some(last)) = (these.first(), these.last()) else {
                 continue;
             };

@@ -239,6 +239,9 @@ impl Engine {
         self.shard.serve();
         self.write(now);
         self.relieve(now);
+        if self.shard.forget_handed(now) {
+            self.cleaning.note();
+        }
         self.promote(now);
         if self.stopping {
             self.stop(now);

@@ -253,6 +253,8 @@ impl Engine {
             promotion.error = Some(error);
         }
         self.counters.storage_error = self.promotion.error.clone();
+        // What a pass had found is to be found again.
+        self.cleaning.note();
     }
 
     fn succeeded(&mut self) {

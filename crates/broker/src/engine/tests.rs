@@ -153,11 +153,15 @@ impl World {
     }
 
     fn receive(&mut self, topic: &TopicInfo, max: u32) -> Deliveries {
+        self.receive_as(topic, max, ConsumerMode::LeaseMs(1_000_000))
+    }
+
+    fn receive_as(&mut self, topic: &TopicInfo, max: u32, mode: ConsumerMode) -> Deliveries {
         let receive = Receive {
             topic: topic.id,
             max,
             until: None,
-            mode: ConsumerMode::LeaseMs(1_000_000),
+            mode,
             attempt: None,
         };
         match self.call(Command::Receive(receive)) {
@@ -310,6 +314,27 @@ fn what_is_settled_later_goes_from_segments() {
         world.pass(20_000);
     }
     assert_eq!(world.segment_bytes(), 0);
+    assert_eq!(world.shard.segments(), []);
+}
+
+#[test]
+fn what_is_settled_by_being_handed_out_can_still_be_read() {
+    let mut world = World::new();
+    let topic = world.topic("work", Retention::until_settled());
+    for number in 0..300 {
+        world.publish(&topic, number, 1).unwrap();
+    }
+    assert!(!world.shard.segments().is_empty());
+    let got = world.receive_as(&topic, 300, ConsumerMode::Settled);
+    for _ in 0..10 {
+        world.pass(2_000);
+        world.shard.step(Worker::Retention, world.now);
+        world.settle();
+    }
+    let all: Vec<u64> = (0..300).collect();
+    assert_eq!(world.numbers(&got), all);
+    world.pass(20_000);
+    world.pass(2_000);
     assert_eq!(world.shard.segments(), []);
 }
 

@@ -476,6 +476,7 @@ impl Shard {
                     .iter()
                     .map(|run| u64::from(run.range.count))
                     .sum::<u64>();
+                self.handed.note(self.now, partition, &ranges);
                 (Urgency::Now, QueueEvent::Settled { ranges })
             }
         };

@@ -9,6 +9,7 @@ mod attempts;
 mod consume;
 mod dead_letter;
 mod exchanges;
+mod handed;
 mod publish;
 mod retention;
 mod sessions;
@@ -32,10 +33,11 @@ pub(crate) use publish::PENDING_AT_MOST;
 use crate::catalog::{CatalogChange, led};
 use crate::frame::StateFrame;
 use crate::promotion::Wanted;
-use crate::state::ShardState;
+use crate::state::{Partition, ShardState};
 use crate::{Command, Compaction, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
 use attempts::Attempts;
 use consume::{Consumers, Waiter};
+use handed::Handed;
 use sessions::SessionState;
 use timers::Timers;
 
@@ -138,6 +140,7 @@ pub(crate) struct Shard {
     group_requests: HashMap<u64, ReplyTo>,
     next_token: u64,
     timers: Timers,
+    handed: Handed,
     dirty: Vec<TopicId>,
     parked: VecDeque<(ReplyTo, Publish)>,
     storage_full: Option<Arc<str>>,
@@ -174,6 +177,7 @@ impl Shard {
             group_requests: HashMap::new(),
             next_token: 0,
             timers,
+            handed: Handed::default(),
             dirty: Vec::new(),
             parked: VecDeque::new(),
             storage_full: None,
@@ -342,7 +346,7 @@ impl Shard {
     pub(crate) fn needed(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
         self.state.partitions.iter().map(|(id, partition)| {
             let needed = if self.is_work(partition.topic) {
-                partition.queue.low()
+                self.low(*id, partition)
             } else {
                 partition.queue.start()
             };
@@ -436,10 +440,37 @@ impl Shard {
     ) -> Option<Wanted> {
         let known = self.state.partitions.get(&partition)?;
         let start = known.queue.start();
-        let live = self
-            .is_work(known.topic)
-            .then(|| known.queue.live(first.max(start), end));
+        let live = self.is_work(known.topic).then(|| {
+            let within = (first.max(start), end);
+            let mut live = known.queue.live(within.0, within.1);
+            self.handed.add(partition, within, &mut live);
+            live
+        });
         Some(Wanted { start, live })
+    }
+
+    /// Below this offset every message of the partition is settled, and read by whoever got it.
+    fn low(&self, id: PartitionId, partition: &Partition) -> Offset {
+        let low = partition.queue.low();
+        self.handed.low(id).map_or(low, |handed| handed.min(low))
+    }
+
+    /// When [`Shard::forget_handed`] has something to do.
+    pub(crate) fn next_handed(&self) -> Option<Timestamp> {
+        self.handed.next()
+    }
+
+    /// Lets messages go that were settled by being handed out, long enough ago. Says whether there
+    /// were any.
+    pub(crate) fn forget_handed(&mut self, now: Timestamp) -> bool {
+        self.handed.forget(now)
+    }
+
+    /// Whether the partition is compacted.
+    pub(crate) fn is_compacted(&self, partition: PartitionId) -> bool {
+        let known = self.state.partitions.get(&partition);
+        let topic = known.and_then(|known| self.state.catalog.topic(known.topic));
+        topic.is_some_and(|topic| topic.config.compaction.is_some())
     }
 
     /// The partitions of compacted topics, with where they start. A queue keeps what is not settled,

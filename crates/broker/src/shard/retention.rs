@@ -31,7 +31,7 @@ impl Shard {
         let Some(partition) = self.state.partitions.get(&trim.partition) else {
             return;
         };
-        let low = partition.queue.low();
+        let low = self.low(trim.partition, partition);
         let below = match &trim.up_to {
             UpTo::Offset(below) => Some(*below),
             UpTo::LastSettled(places) => places.iter().copied().filter(|at| *at <= low).max(),

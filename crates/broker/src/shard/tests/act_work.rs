@@ -339,6 +339,8 @@ impl World {
             let mut messages = lane.messages.iter();
             let low = messages.position(|message| message.mood != Mood::Settled);
             let low = low.map_or(lane.messages.len() as u64, |low| low as u64);
+            // What was settled by being handed out may not have been read yet.
+            let low = self.shard.handed.low(id).map_or(low, |at| at.min(low));
             let below = match settled {
                 true => places.iter().copied().filter(|at| *at <= low).max(),
                 false => Some(places[0]),

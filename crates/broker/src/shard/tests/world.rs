@@ -227,6 +227,7 @@ impl World {
                 "{next:?} is due still"
             );
         }
+        self.shard.forget_handed(self.now);
         self.shard.serve();
         self.peek();
         self.check();
