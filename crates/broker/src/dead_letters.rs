@@ -11,32 +11,42 @@ use crate::records::{ReadError, RecordsOf};
 use crate::shard::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
 use crate::{DeadLetterTarget, Death, Deaths, FieldValue, Fields};
 
-/// Reads the records of a job's messages and tells the shard of each that can be read. Gives false
-/// when the shard has ended.
+/// Reads the records of a job's messages and tells the shard of each that can be read, and which
+/// cannot be now. Gives false when the shard has ended.
 pub(crate) fn fetch(
-    job: &DeadLetterJob,
+    mut job: DeadLetterJob,
     reader: &LogReader,
     shard: &mut dyn FnMut(Input) -> bool,
 ) -> bool {
-    for message in &job.messages {
+    let mut unread = Vec::new();
+    for message in std::mem::take(&mut job.messages) {
         for offset in message.range.offsets() {
-            let copy = match read(reader, job, offset) {
-                Ok(Some(record)) => copy(job, message.attempt, &record),
+            let message = Attempted {
+                range: OffsetRange::one(offset),
+                attempt: message.attempt,
+            };
+            if job.topic.config.ordered && !unread.is_empty() {
+                // None before those that come before it.
+                unread.push(message);
+                continue;
+            }
+            let copy = match read(reader, &job, offset) {
+                Ok(Some(record)) => copy(&job, message.attempt, &record),
                 Ok(None) => Err(Undeliverable),
                 Err(error) => {
-                    // It stays aside, and the next start tries again: a disk that fails now is no
-                    // reason to give a message up.
-                    let topic = &job.topic.name;
-                    tracing::error!(%error, %topic, offset, "a dead letter cannot be read");
+                    // It stays aside: a disk or a store that fails now is no reason to give a
+                    // message up.
+                    if job.tries == 0 {
+                        let topic = &job.topic.name;
+                        tracing::error!(%error, %topic, offset, "a dead letter cannot be read now");
+                    }
+                    unread.push(message);
                     continue;
                 }
             };
             let input = Input::DeadLetter {
                 partition: job.partition,
-                message: Attempted {
-                    range: OffsetRange::one(offset),
-                    attempt: message.attempt,
-                },
+                message,
                 copy,
             };
             if !shard(input) {
@@ -44,7 +54,12 @@ pub(crate) fn fetch(
             }
         }
     }
-    true
+    if unread.is_empty() {
+        return true;
+    }
+    job.messages = unread;
+    job.tries = job.tries.saturating_add(1);
+    shard(Input::DeadLettersUnread(job))
 }
 
 /// The record of a message; `None` if retention has dropped it.

@@ -148,7 +148,7 @@ impl Workers {
         )?;
         let back = shard.clone();
         let dead_letters = worker("dead-letters", move |job| {
-            dead_letters::fetch(&job, &reader, &mut |input| back.send(input.into()).is_ok())
+            dead_letters::fetch(job, &reader, &mut |input| back.send(input.into()).is_ok())
         })?;
         let back = shard.clone();
         let snapshots = worker("snapshots", move |(position, payload): (_, Vec<u8>)| {

@@ -273,7 +273,7 @@ impl Simulated {
                 let Some(job) = self.dead_letter_jobs.pop_front() else {
                     return false;
                 };
-                dead_letters::fetch(&job, &self.reader, &mut |input| {
+                dead_letters::fetch(job, &self.reader, &mut |input| {
                     self.inbox.push_back(input);
                     true
                 });

@@ -37,6 +37,9 @@ use snapshots::{Relief, Snapshots};
 const LAZY_MS: u64 = 500;
 /// Inputs handled before the journal gets what they made, at most.
 pub(crate) const INPUTS_AT_ONCE: usize = 4096;
+/// Dead letters that cannot be read are tried again after twice this, then after four times this,
+/// and so on, milliseconds.
+const UNREAD_MS: u64 = 1_000;
 /// Whether the disk has space is looked at so often while nothing else happens, milliseconds.
 pub(crate) const LOOK_MS: u64 = 100;
 
@@ -64,6 +67,8 @@ pub(crate) enum Input {
         message: Attempted,
         copy: Result<DeadLetterCopy, Undeliverable>,
     },
+    /// Messages whose records cannot be read now.
+    DeadLettersUnread(DeadLetterJob),
     /// Some records have been there long enough.
     Retain(Trim),
     /// The positions of all snapshots there are now.
@@ -114,6 +119,7 @@ pub(crate) enum Job {
         payload: Vec<u8>,
     },
     /// Answered by [`Input::DeadLetter`] for each message that can be read.
+    /// Those that cannot come back as [`Input::DeadLettersUnread`].
     FetchDeadLetters(DeadLetterJob),
     /// There is one at a time.
     Promotion(Work),
@@ -153,6 +159,8 @@ pub(crate) struct Engine {
     max_commit_bytes: u64,
     file_size: u64,
     retain_bytes: u64,
+    /// Dead letters that are to be read at a later time.
+    unread: Vec<(Timestamp, DeadLetterJob)>,
     promotion: Promotion,
     cleaning: Cleaning,
     compacting: Compacting,
@@ -191,6 +199,7 @@ impl Engine {
             max_commit_bytes: start.max_commit_bytes,
             file_size: start.file_size,
             retain_bytes: start.retain_bytes,
+            unread: Vec::new(),
             promotion: Promotion::new(start.oldest),
             cleaning: Cleaning::default(),
             compacting: Compacting::default(),
@@ -239,6 +248,7 @@ impl Engine {
         self.shard.serve();
         self.write(now);
         self.relieve(now);
+        self.read_again(now);
         if self.shard.forget_handed(now) {
             self.cleaning.note();
         }
@@ -258,7 +268,8 @@ impl Engine {
         let deadline = self.shard.next_deadline();
         let promotion = self.next_promotion(now);
         let stop = self.stopping.then_some(self.stop_by);
-        let all = [held, lazy, look, deadline, promotion, stop];
+        let unread = self.unread.iter().map(|(at, _)| *at).min();
+        let all = [held, lazy, look, deadline, promotion, stop, unread];
         all.into_iter().flatten().min()
     }
 
@@ -361,6 +372,10 @@ impl Engine {
                 self.shard
                     .deliver_dead_letter(now, partition, message, copy);
             }
+            Input::DeadLettersUnread(job) => {
+                let wait = UNREAD_MS << job.tries.min(8);
+                self.unread.push((now.plus_ms(wait), job));
+            }
             Input::Retain(trim) => self.shard.retain(now, &trim),
             Input::SnapshotSaved(result) => self.snapshot_saved(result),
             Input::Dropped(oldest) => self.dropped(oldest),
@@ -453,6 +468,14 @@ impl Engine {
             None => {
                 self.lazy_since.get_or_insert(now);
             }
+        }
+    }
+
+    /// Lets dead letters be read that could not be before.
+    fn read_again(&mut self, now: Timestamp) {
+        for (_, job) in self.unread.extract_if(.., |(at, _)| *at <= now) {
+            self.effects
+                .push_back(Effect::Job(Job::FetchDeadLetters(job)));
         }
     }
 

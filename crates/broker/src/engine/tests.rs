@@ -13,8 +13,9 @@ use forebay_record::BatchBuilder;
 use crate::options::Tuning;
 use crate::simulation::{Said, Setup, Simulated, Worker};
 use crate::{
-    Command, ConsumerMode, Cursor, Deliveries, Durability, Outcome, Outgoing, Publish, Receipt,
-    Receive, Refusal, Reply, RequestId, Retention, Target, TopicConfig, TopicInfo, WhenFull,
+    Command, ConsumerMode, Cursor, DeadLetterTarget, Deliveries, Durability, Outcome, Outgoing,
+    Publish, Receipt, Receive, Refusal, Reply, RequestId, Retention, Target, TopicConfig,
+    TopicInfo, WhenFull,
 };
 
 const FILE: u64 = 64 << 10;
@@ -336,6 +337,41 @@ fn what_is_settled_by_being_handed_out_can_still_be_read() {
     world.pass(20_000);
     world.pass(2_000);
     assert_eq!(world.shard.segments(), []);
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_read_now_is_read_later() {
+    let mut world = World::new();
+    let dead = world.topic("dead", Retention::until_settled());
+    let config = TopicConfig {
+        dead_letter: Some(DeadLetterTarget::Topic("dead".into())),
+        ..TopicConfig::default()
+    };
+    let name = "work".into();
+    let topic = match world.call(Command::CreateTopic { name, config }) {
+        Ok(Reply::Topic(topic)) => topic,
+        other => panic!("{other:?}"),
+    };
+    for number in 0..300 {
+        world.publish(&topic, number, 1).unwrap();
+    }
+    // What was read before is not in memory after a start.
+    world.restart();
+    let got = world.receive(&topic, 3);
+    world.disk.trouble(Trouble {
+        operation: Operation::Read,
+        dir: "/data/segments".into(),
+        after: 0,
+        times: 12,
+    });
+    world.settle_as(receipts(&got), Outcome::DeadLetter);
+    let none = world.receive(&dead, 10);
+    assert!(none.is_empty());
+    for _ in 0..6 {
+        world.pass(100_000);
+    }
+    let arrived = world.receive(&dead, 10);
+    assert_eq!(world.numbers(&arrived), [0, 1, 2]);
 }
 
 #[test]

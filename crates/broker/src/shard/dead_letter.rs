@@ -41,6 +41,8 @@ pub(crate) struct DeadLetterJob {
     pub(crate) messages: Vec<Attempted>,
     pub(crate) reason: DeadLetterReason,
     pub(crate) at: Timestamp,
+    /// How often reading them has failed.
+    pub(crate) tries: u32,
 }
 
 /// The record of a message that was put aside, as it goes to the target.
@@ -140,6 +142,7 @@ impl Shard {
             messages,
             reason,
             at: self.now,
+            tries: 0,
         };
         self.outputs.push(Output::DeadLetter(job));
     }
@@ -253,6 +256,7 @@ impl Shard {
                     messages: messages.to_vec(),
                     reason: reason(&messages[0]),
                     at: self.now,
+                    tries: 0,
                 });
             }
         }
