@@ -22,6 +22,7 @@ mod index_export;
 mod inspect;
 mod journal;
 mod journal_thread;
+mod load;
 mod position;
 mod promote;
 mod promoter;
