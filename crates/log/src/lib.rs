@@ -2,8 +2,9 @@
 //!
 //! One journal, an append-only sequence of preallocated files, is shared by every partition: one
 //! write and one `fdatasync` make a whole commit durable, whatever the number of partitions in
-//! it. The crate knows partitions, offsets and opaque frames; it never knows a view, a protocol
-//! or what a payload means. It uses threads and blocking calls only. `docs/format.md` describes
+//! it. What outlives the journal moves into segments, immutable objects in a directory or an
+//! object store, and one index leads readers through both. The crate knows partitions, offsets
+//! and opaque frames; it never knows a view, a protocol or what a payload means. It uses threads and blocking calls only. `docs/format.md` describes
 //! every byte that is written here.
 
 mod change_bytes;

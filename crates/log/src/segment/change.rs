@@ -51,8 +51,8 @@ pub trait Keeper {
     /// rising id, offsets rising.
     fn keep(&mut self, partition: PartitionId, batch: &Stored) -> Kept;
 
-    /// False if nothing in this range of offsets is kept: batches in it are then neither read
-    /// nor asked for. May be asked for batches some way ahead of [`Keeper::keep`].
+    /// False if nothing in this range of offsets is kept: batches in it need then not be read.
+    /// Asked in the same order as [`Keeper::keep`], but some way ahead of it.
     fn may_keep(&mut self, partition: PartitionId, offsets: Range<Offset>) -> bool {
         let _without_a_look = (partition, offsets);
         true
