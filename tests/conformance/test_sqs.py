@@ -1,5 +1,6 @@
 """The SQS API as boto3 uses it. boto3 checks every MD5 and parses every error itself."""
 
+import hashlib
 import json
 import threading
 import time
@@ -202,3 +203,102 @@ def test_the_largest_message(sqs, queue):
     sqs.send_message(QueueUrl=queue, MessageBody=body)
     [message] = receive(sqs, queue)
     assert message["Body"] == body
+
+
+def make_fifo(sqs, topic, **attributes):
+    name = f"{topic}.fifo"
+    return sqs.create_queue(QueueName=name, Attributes={"FifoQueue": "true", **attributes})["QueueUrl"]
+
+
+def send_fifo(sqs, url, body, group="g", **arguments):
+    return sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId=group, **arguments)
+
+
+def test_a_fifo_queue_keeps_groups_in_order(sqs, topic):
+    url = make_fifo(sqs, topic, ContentBasedDeduplication="true")
+    sent = [send_fifo(sqs, url, f"{group}{n}", group) for n in range(3) for group in "ab"]
+    numbers = [one["SequenceNumber"] for one in sent]
+    assert numbers == sorted(numbers) and len(set(numbers)) == 6
+    first = receive(sqs, url, MaxNumberOfMessages=2, AttributeNames=["All"])
+    assert [message["Body"] for message in first] == ["a0", "a1"]
+    assert [message["Attributes"]["MessageGroupId"] for message in first] == ["a", "a"]
+    assert first[0]["Attributes"]["SequenceNumber"] == numbers[0]
+    assert first[0]["Attributes"]["MessageDeduplicationId"] == hashlib.sha256(b"a0").hexdigest()
+    second = receive(sqs, url, MaxNumberOfMessages=10)
+    assert [message["Body"] for message in second] == ["b0", "b1", "b2"]
+    assert receive(sqs, url, WaitTimeSeconds=0) == []
+    entries = [
+        {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(first)
+    ]
+    assert len(sqs.delete_message_batch(QueueUrl=url, Entries=entries)["Successful"]) == 2
+    assert [message["Body"] for message in receive(sqs, url)] == ["a2"]
+
+
+def test_a_duplicate_is_answered_like_the_original(forebay, sqs, topic):
+    url = make_fifo(sqs, topic)
+    first = send_fifo(sqs, url, "one", MessageDeduplicationId="d")
+    again = send_fifo(sqs, url, "one", "other", MessageDeduplicationId="d")
+    for name in ("MessageId", "SequenceNumber"):
+        assert again[name] == first[name]
+    entries = [
+        {"Id": id, "MessageBody": id, "MessageGroupId": "g", "MessageDeduplicationId": dedup}
+        for id, dedup in [("x", "1"), ("y", "1"), ("z", "d")]
+    ]
+    batch = sqs.send_message_batch(QueueUrl=url, Entries=entries)["Successful"]
+    assert batch[0]["MessageId"] == batch[1]["MessageId"]
+    assert batch[2]["MessageId"] == first["MessageId"]
+    got = receive(sqs, url, MaxNumberOfMessages=10)
+    assert [message["Body"] for message in got] == ["one", "x"]
+
+
+def test_a_receive_attempt_may_be_made_again(sqs, topic):
+    url = make_fifo(sqs, topic, ContentBasedDeduplication="true")
+    send_fifo(sqs, url, "one")
+    first = receive(sqs, url, ReceiveRequestAttemptId="attempt-1")
+    assert receive(sqs, url, ReceiveRequestAttemptId="attempt-1") == first
+    assert receive(sqs, url, WaitTimeSeconds=0, ReceiveRequestAttemptId="attempt-2") == []
+
+
+def test_what_a_fifo_queue_refuses(sqs, topic, queue):
+    url = make_fifo(sqs, topic)
+    value = "InvalidParameterValue"
+    refused(sqs.send_message, "MissingParameter", QueueUrl=url, MessageBody="b")
+    refused(sqs.send_message, value, QueueUrl=url, MessageBody="b", MessageGroupId="g")
+    whole = {"MessageGroupId": "g", "MessageDeduplicationId": "d"}
+    refused(sqs.send_message, value, QueueUrl=url, MessageBody="b", DelaySeconds=1, **whole)
+    refused(
+        sqs.send_message_batch,
+        value,
+        QueueUrl=url,
+        Entries=[{"Id": "1", "MessageBody": "b", "MessageDeduplicationId": "d"}],
+    )
+    refused(sqs.send_message, value, QueueUrl=queue, MessageBody="b", MessageDeduplicationId="d")
+    refused(sqs.receive_message, value, QueueUrl=queue, ReceiveRequestAttemptId="a")
+    refused(sqs.create_queue, value, QueueName=f"{topic}-x.fifo")
+    refused(sqs.create_queue, value, QueueName=f"{topic}-x", Attributes={"FifoQueue": "true"})
+    refused(
+        sqs.set_queue_attributes,
+        "InvalidAttributeValue",
+        QueueUrl=url,
+        Attributes={"FifoQueue": "false"},
+    )
+    sqs.send_message(QueueUrl=url, MessageBody="b", **whole)
+    [message] = receive(sqs, url, VisibilityTimeout=0)
+    error = refused(
+        sqs.delete_message, value, QueueUrl=url, ReceiptHandle=message["ReceiptHandle"]
+    )
+    assert str(error).endswith("Reason: The receipt handle has expired.")
+
+
+def test_a_dead_letter_queue_says_who_may_use_it(sqs, topic, queue):
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})}
+    source = sqs.create_queue(QueueName=f"{topic}-source")["QueueUrl"]
+    allow = {"redrivePermission": "denyAll"}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedriveAllowPolicy": json.dumps(allow)})
+    refused(
+        sqs.set_queue_attributes, "InvalidParameterValue", QueueUrl=source, Attributes=policy
+    )
+    allow = {"redrivePermission": "byQueue", "sourceQueueArns": [f"{arn.rsplit(':', 1)[0]}:{topic}-source"]}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedriveAllowPolicy": json.dumps(allow)})
+    sqs.set_queue_attributes(QueueUrl=source, Attributes=policy)

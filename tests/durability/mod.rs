@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk_full;
+mod fifo;
 mod kill;
 mod ledger;
 mod load;

@@ -189,6 +189,8 @@ pub(crate) fn refused(refusal: &Refusal, subject: Subject<'_>) -> Fault {
         ),
         Refusal::NoSuchBinding
         | Refusal::NoSuchPartition
+        | Refusal::MoveRunning
+        | Refusal::NoSuchMove
         | Refusal::BeyondEnd { .. }
         | Refusal::Producer(_)
         | Refusal::Group(_) => Fault::new(Code::InternalError, refusal.to_string()),

@@ -9,7 +9,10 @@ use forebay_stream::{
     LeaveRequest, SyncRequest,
 };
 
-use crate::{Binding, ExchangeConfig, ExchangeInfo, Fields, Refusal, TopicConfig, TopicInfo};
+use crate::{
+    Binding, ExchangeConfig, ExchangeInfo, Fields, MoveId, MoveInfo, Refusal, TopicConfig,
+    TopicInfo,
+};
 
 /// Names one command of one session; the reply carries it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,6 +143,26 @@ pub enum Command {
     },
     /// All groups with members or committed offsets. Replies [`Reply::Groups`].
     ListGroups,
+    /// Move all ready messages of a topic elsewhere, at once or at a pace. Replies
+    /// [`Reply::Move`] when it has begun, or [`Refusal::MoveRunning`]: a topic has one at a time.
+    StartMove {
+        /// From which topic.
+        source: TopicId,
+        /// Where to; `None` for the topic each message was dead-lettered from.
+        destination: Option<TopicId>,
+        /// At most so many messages a second.
+        per_second: Option<u32>,
+    },
+    /// Stop a running move; what has moved has moved. Replies [`Reply::Move`].
+    CancelMove {
+        /// Which.
+        id: MoveId,
+    },
+    /// The last ten moves from a topic. Replies [`Reply::Moves`], the latest first.
+    ListMoves {
+        /// From which topic.
+        source: TopicId,
+    },
     /// Delete a group without members and what it committed. Replies [`Reply::Done`].
     DeleteGroup {
         /// The group.
@@ -452,6 +475,10 @@ pub enum Reply {
     Offsets(Vec<(PartitionId, Committed)>),
     /// A group.
     GroupDescription(GroupDescription),
+    /// A move.
+    Move(MoveInfo),
+    /// Moves.
+    Moves(Vec<MoveInfo>),
     /// Groups, in order of name.
     Groups(Vec<GroupListing>),
 }

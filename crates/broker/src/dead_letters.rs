@@ -1,5 +1,7 @@
 //! Fetching dead letters' records for the shard, which has none at hand.
 
+use std::sync::Arc;
+
 use forebay_base::{Offset, OffsetRange};
 use forebay_log::{LogReader, Source};
 use forebay_queue::Attempted;
@@ -95,6 +97,12 @@ fn copy(
     deliveries: u32,
     record: &Record,
 ) -> Result<DeadLetterCopy, Undeliverable> {
+    let origin = record.headers.get(envelope::DEAD_LETTER_SOURCE);
+    let origin = origin.and_then(|name| std::str::from_utf8(name).ok());
+    let origin: Option<Arc<str>> = origin.map(Into::into);
+    if job.reason == DeadLetterReason::Moved {
+        return moved(record, origin);
+    }
     let text = |name| {
         let value = record.headers.get(name);
         value.and_then(|value| std::str::from_utf8(value).ok())
@@ -155,5 +163,24 @@ fn copy(
         routing_key: routing_key.into(),
         fields: fields(record),
         circle,
+        origin,
+    })
+}
+
+/// The record as it is moved: it is no dead letter any more.
+fn moved(record: &Record, origin: Option<Arc<str>>) -> Result<DeadLetterCopy, Undeliverable> {
+    let kept = record.headers.iter();
+    let kept = kept.filter(|(name, _)| !name.starts_with(envelope::DEAD_LETTER_PREFIX));
+    let mut batch = BatchBuilder::new(record.timestamp);
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    batch
+        .push(record.timestamp, key, value, kept)
+        .map_err(|_| Undeliverable)?;
+    Ok(DeadLetterCopy {
+        batch: batch.finish(),
+        routing_key: "".into(),
+        fields: Fields::default(),
+        circle: Vec::new(),
+        origin,
     })
 }

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use crate::mailbox::Inner;
 use crate::runner::{self, Running};
 use crate::{
-    Command, Counters, Deliveries, Directory, Expectation, OpenError, Options, Outcome, Placed,
-    Pressure, Publish, Receipt, Receive, Refusal, Reply, Session, Settled, TopicConfig, TopicInfo,
-    TopicStats,
+    Command, Counters, Deliveries, Directory, Expectation, MoveId, MoveInfo, OpenError, Options,
+    Outcome, Placed, Pressure, Publish, Receipt, Receive, Refusal, Reply, Session, Settled,
+    TopicConfig, TopicInfo, TopicStats,
 };
 
 /// What every front end holds: cheap to clone.
@@ -153,6 +153,43 @@ impl Broker {
     pub async fn stats(&self, topic: TopicId) -> Result<TopicStats, Refusal> {
         let reply = self.call(Command::Stats { topic }).await;
         expect_reply!(reply, Reply::Stats(stats) => stats)
+    }
+
+    /// [`Command::StartMove`].
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchTopic`], [`Refusal::MoveRunning`].
+    pub async fn start_move(
+        &self,
+        source: TopicId,
+        destination: Option<TopicId>,
+        per_second: Option<u32>,
+    ) -> Result<MoveInfo, Refusal> {
+        let command = Command::StartMove {
+            source,
+            destination,
+            per_second,
+        };
+        let reply = self.call(command).await;
+        expect_reply!(reply, Reply::Move(info) => info)
+    }
+
+    /// [`Command::CancelMove`].
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchMove`].
+    pub async fn cancel_move(&self, id: MoveId) -> Result<MoveInfo, Refusal> {
+        let reply = self.call(Command::CancelMove { id }).await;
+        expect_reply!(reply, Reply::Move(info) => info)
+    }
+
+    /// [`Command::ListMoves`].
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchTopic`].
+    pub async fn list_moves(&self, source: TopicId) -> Result<Vec<MoveInfo>, Refusal> {
+        let reply = self.call(Command::ListMoves { source }).await;
+        expect_reply!(reply, Reply::Moves(moves) => moves)
     }
 
     /// [`Command::Watch`].

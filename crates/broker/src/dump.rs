@@ -413,6 +413,7 @@ impl Teller<'_> {
             StateFrame::Stream(event) => ("stream", None, format!("{event:?}")),
             StateFrame::Clock(time) => ("clock", None, format!("{time:?}")),
             StateFrame::Sent { .. } => ("sent", None, format!("{frame:?}")),
+            StateFrame::Move(event) => ("move", None, format!("{event:?}")),
         };
         let wanted = match &partition {
             Some(label) => self.is_wanted(label),

@@ -19,6 +19,8 @@ pub const DEAD_LETTER_DELIVERIES: &str = "forebay.dead-letter.deliveries";
 pub const DEAD_LETTER_TIME: &str = "forebay.dead-letter.time";
 /// All its deaths, as [`crate::Deaths`] writes them.
 pub const DEAD_LETTER_HISTORY: &str = "forebay.dead-letter.history";
+/// What the names of the headers about dead letters start with.
+pub(crate) const DEAD_LETTER_PREFIX: &str = "forebay.dead-letter.";
 /// Headers whose name starts so belong to Forebay: front ends do not show them as the user's own.
 pub const RESERVED_PREFIX: &str = "forebay.";
 

@@ -10,6 +10,7 @@ use forebay_stream::StreamEvent;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::CatalogEvent;
+use crate::moves::MoveEvent;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum StateFrame {
@@ -27,6 +28,7 @@ pub(crate) enum StateFrame {
         sent: Sent,
         at: Timestamp,
     },
+    Move(MoveEvent),
 }
 
 /// A frame, or a snapshot, that this version cannot read.

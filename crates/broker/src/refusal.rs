@@ -68,6 +68,12 @@ pub enum Refusal {
     /// The consumer group's rules were broken.
     #[error(transparent)]
     Group(#[from] GroupRefusal),
+    /// A move from that topic is running already.
+    #[error("a move from the topic is running")]
+    MoveRunning,
+    /// No running move has that id.
+    #[error("no such move")]
+    NoSuchMove,
     /// The broker is stopping, or the shard has stopped after a disk failure.
     #[error("the broker is stopping")]
     Stopping,

@@ -15,6 +15,7 @@ use twox_hash::XxHash64;
 
 use crate::catalog::{Catalog, CatalogChange};
 use crate::frame::{FrameError, StateFrame};
+use crate::moves::Moves;
 use crate::records::DECOMPRESSED_AT_MOST;
 
 /// One partition.
@@ -39,6 +40,7 @@ pub(crate) struct ShardState {
     pub(crate) clock: Timestamp,
     /// What was sent lately to topics that find out duplicates.
     pub(crate) recent: BTreeMap<TopicId, Recent>,
+    pub(crate) moves: Moves,
 }
 
 fn in_order<S: Serializer>(
@@ -62,6 +64,7 @@ impl ShardState {
             producers: Producers::default(),
             clock: Timestamp::default(),
             recent: BTreeMap::new(),
+            moves: Moves::default(),
         }
     }
 
@@ -124,6 +127,7 @@ impl ShardState {
                             self.partitions.remove(id);
                         }
                         self.recent.remove(&topic.id);
+                        self.moves.forget(topic.id);
                         let partitions = topic.partitions.clone();
                         let event = StreamEvent::PartitionsRemoved { partitions };
                         self.offsets.apply(&event);
@@ -150,6 +154,7 @@ impl ShardState {
                     !recent.is_empty()
                 });
             }
+            StateFrame::Move(event) => self.moves.apply(event),
             StateFrame::Sent { topic, sent, at } => {
                 if self.catalog.topic(*topic).is_some() {
                     self.recent.entry(*topic).or_default().add(*sent, *at);

@@ -103,6 +103,8 @@ pub(crate) fn code(refusal: &Refusal) -> ResponseError {
         | Refusal::ExchangeInternal(_)
         | Refusal::ExchangeReserved(_)
         | Refusal::NoSuchBinding
+        | Refusal::MoveRunning
+        | Refusal::NoSuchMove
         | Refusal::ConsumerExclusive => ResponseError::InvalidRequest,
     }
 }

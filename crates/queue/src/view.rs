@@ -237,6 +237,14 @@ impl QueueView {
         }
     }
 
+    /// Until when a message is delayed.
+    pub fn delayed(&self, offset: Offset) -> Option<Timestamp> {
+        match self.odd.as_ref()?.away.get(offset)?.1 {
+            Away::Delayed { until, .. } => Some(until),
+            Away::Leased { .. } => None,
+        }
+    }
+
     /// The lease a message is out under.
     pub fn lease(&self, offset: Offset) -> Option<Lease> {
         match self.odd.as_ref()?.away.get(offset)?.1 {

@@ -12,7 +12,7 @@ use crate::limits::{
     DELAY_SECONDS_MAX, KMS_REUSE_SECONDS, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, POLICY_BYTES_MAX,
     RETENTION_SECONDS, RETENTION_SECONDS_DEFAULT, VISIBILITY_SECONDS_MAX, WAIT_SECONDS_MAX,
 };
-use crate::redrive;
+use crate::redrive::{self, DeadLetterQueue};
 
 /// Before the names of attributes among the labels.
 const LABEL_PREFIX: &str = "sqs.";
@@ -146,9 +146,10 @@ pub(crate) fn wait_seconds(config: &TopicConfig) -> u32 {
 }
 
 fn retention_seconds(config: &TopicConfig) -> u64 {
-    parsed(config, Q::MessageRetentionPeriod)
-        .or_else(|| config.retention.ms.map(|ms| ms / MS_PER_SECOND))
-        .unwrap_or(u64::from(RETENTION_SECONDS_DEFAULT))
+    let ms = config.retention.ms;
+    ms.map_or(u64::from(RETENTION_SECONDS_DEFAULT), |ms| {
+        ms / MS_PER_SECOND
+    })
 }
 
 fn parsed<T: std::str::FromStr>(config: &TopicConfig, attribute: QueueAttribute) -> Option<T> {
@@ -178,19 +179,19 @@ fn clear_label(config: &mut TopicConfig, attribute: QueueAttribute) {
         .remove(&format!("{LABEL_PREFIX}{}", attribute.name()));
 }
 
-/// Applies what `CreateQueue` or `SetQueueAttributes` asks. `exists` tells whether a queue has
-/// that name, for the dead-letter queue.
+/// Applies what `CreateQueue` or `SetQueueAttributes` asks. `find` tells what a queue of that name
+/// would be to this one as its dead-letter queue.
 pub(crate) fn apply<'a>(
     config: &mut TopicConfig,
     asked: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-    exists: impl Fn(&str) -> bool,
+    find: impl Fn(&str) -> DeadLetterQueue,
 ) -> Result<(), Fault> {
     check_encryption(asked.clone())?;
     for (name, value) in asked {
         let attribute = QueueAttribute::named(name);
         let attribute = attribute.filter(|known| config.ordered || !known.is_fifo());
         let attribute = attribute.ok_or_else(|| unknown(name))?;
-        set(config, attribute, value, &exists)?;
+        set(config, attribute, value, &find)?;
     }
     let limit = label(config, Q::FifoThroughputLimit.name());
     if limit == Some(LIMIT_PER_GROUP) && !is_scoped_to_groups(config) {
@@ -203,7 +204,7 @@ pub(crate) fn apply<'a>(
 
 /// Sets the policy; an empty one is none.
 pub(crate) fn set_policy(config: &mut TopicConfig, policy: &str) -> Result<(), Fault> {
-    set(config, Q::Policy, policy, &|_| false)
+    set(config, Q::Policy, policy, &|_| DeadLetterQueue::Missing)
 }
 
 /// Why an attribute cannot be set on a queue that does not have it.
@@ -237,7 +238,7 @@ fn set(
     config: &mut TopicConfig,
     attribute: QueueAttribute,
     value: &str,
-    exists: &impl Fn(&str) -> bool,
+    find: &impl Fn(&str) -> DeadLetterQueue,
 ) -> Result<(), Fault> {
     let within = |least: u32, most: u32| {
         number(value, least, most).ok_or_else(|| Fault::invalid_attribute(attribute.name()))
@@ -258,8 +259,8 @@ fn set(
             set_label(config, attribute, value);
         }
         Q::MessageRetentionPeriod => {
-            within(RETENTION_SECONDS.0, RETENTION_SECONDS.1)?;
-            set_label(config, attribute, value);
+            let seconds = within(RETENTION_SECONDS.0, RETENTION_SECONDS.1)?;
+            config.retention.ms = Some(u64::from(seconds) * MS_PER_SECOND);
         }
         Q::ReceiveMessageWaitTimeSeconds => {
             within(0, WAIT_SECONDS_MAX)?;
@@ -272,7 +273,7 @@ fn set(
         })?,
         Q::RedrivePolicy => {
             let policy = (!value.is_empty())
-                .then(|| redrive::policy(value, config.ordered, exists))
+                .then(|| redrive::policy(value, config.ordered, find))
                 .transpose()?;
             set_document(config, attribute, value, |_| Ok(()))?;
             redrive::install(config, policy);

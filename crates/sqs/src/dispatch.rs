@@ -3,17 +3,10 @@
 use crate::error::{Fault, shown};
 use crate::operations::{
     change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
-    list_dead_letter_source_queues, list_queues, permissions, purge_queue, queue_attributes,
-    queue_tags, receive_message, send_message, send_message_batch,
+    list_dead_letter_source_queues, list_queues, move_tasks, permissions, purge_queue,
+    queue_attributes, queue_tags, receive_message, send_message, send_message_batch,
 };
 use crate::server::Server;
-
-/// Actions of the API this server does not have yet.
-const MISSING: [&str; 3] = [
-    "CancelMessageMoveTask",
-    "ListMessageMoveTasks",
-    "StartMessageMoveTask",
-];
 
 /// Carries out `action` for a client that reached this server as `host`.
 pub(crate) async fn call(
@@ -42,17 +35,15 @@ pub(crate) async fn call(
         "UntagQueue" => queue_tags::untag(server, body).await,
         "ListQueueTags" => queue_tags::list(server, body),
         "AddPermission" => permissions::add(server, body).await,
+        "StartMessageMoveTask" => move_tasks::start(server, body).await,
+        "CancelMessageMoveTask" => move_tasks::cancel(server, body).await,
+        "ListMessageMoveTasks" => move_tasks::list(server, body).await,
         "RemovePermission" => permissions::remove(server, body).await,
         _ => Err(unknown(action)),
     }
 }
 
 fn unknown(action: &str) -> Fault {
-    if MISSING.contains(&action) {
-        return Fault::UnsupportedOperation(
-            format!("{action} is not supported yet by this server.").into(),
-        );
-    }
     Fault::UnknownOperation(format!(
         "The action {} is not valid for this endpoint.",
         shown(action)

@@ -30,6 +30,7 @@ pub(crate) enum Fault {
     UnsupportedOperation(Cow<'static, str>),
     InvalidAddress { url: String },
     OverLimit(String),
+    ResourceNotFound(String),
     PurgeQueueInProgress { queue: String },
     InvalidParameterValue(String),
     MissingParameter(Cow<'static, str>),
@@ -168,6 +169,11 @@ impl Fault {
                 BAD_REQUEST
             ),
             Self::OverLimit(_) => wire!("com.amazonaws.sqs#OverLimit", "OverLimit", FORBIDDEN),
+            Self::ResourceNotFound(_) => wire!(
+                "com.amazonaws.sqs#ResourceNotFoundException",
+                "ResourceNotFoundException",
+                NOT_FOUND
+            ),
             Self::PurgeQueueInProgress { .. } => wire!(
                 "com.amazonaws.sqs#PurgeQueueInProgress",
                 "AWS.SimpleQueueService.PurgeQueueInProgress",
@@ -259,6 +265,7 @@ impl Fault {
             | Self::InvalidAttributeValue(text)
             | Self::InvalidParameterValue(text)
             | Self::OverLimit(text)
+            | Self::ResourceNotFound(text)
             | Self::Serialization(text)
             | Self::UnknownOperation(text)
             | Self::UnsupportedMediaType(text)
@@ -286,6 +293,10 @@ impl From<Refusal> for Fault {
             Refusal::TooLarge { limit, .. } => Self::InvalidParameterValue(format!(
                 "One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes."
             )),
+            Refusal::MoveRunning => Self::InvalidParameterValue(
+                "There is already a task running. Only one active task is allowed for a source queue arn at a given time.".to_owned(),
+            ),
+            Refusal::NoSuchMove => Self::ResourceNotFound("Task does not exist.".to_owned()),
             Refusal::StorageFull(_) | Refusal::Stopping => Self::Unavailable(refusal.to_string()),
             Refusal::TopicExists(_)
             | Refusal::NotEmpty

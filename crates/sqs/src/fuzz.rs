@@ -10,8 +10,8 @@ use crate::incoming::{Asked, Incoming};
 use crate::message_attributes::Filter;
 use crate::operations::{
     change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
-    list_dead_letter_source_queues, list_queues, permissions, purge_queue, queue_attributes,
-    queue_tags, receive_message, send_message, send_message_batch,
+    list_dead_letter_source_queues, list_queues, move_tasks, permissions, purge_queue,
+    queue_attributes, queue_tags, receive_message, send_message, send_message_batch,
 };
 use crate::options::Options;
 use crate::query;
@@ -25,7 +25,7 @@ use crate::receipt::Handle;
 /// If that does not hold.
 pub fn fuzz_request(body: &[u8]) {
     type Check = fn(&[u8]) -> Result<(), Fault>;
-    let checks: [Check; 20] = [
+    let checks: [Check; 23] = [
         there_and_back,
         send_message_batch::check,
         |body| receive_message::Request::read(body)?.wanted().map(drop),
@@ -50,6 +50,9 @@ pub fn fuzz_request(body: &[u8]) {
         |body| queue_tags::ListRequest::read(body).map(drop),
         |body| permissions::AddRequest::read(body).map(drop),
         |body| permissions::RemoveRequest::read(body).map(drop),
+        move_tasks::check_start,
+        move_tasks::check_cancel,
+        move_tasks::check_list,
     ];
     for check in checks {
         if let Err(fault) = check(body) {

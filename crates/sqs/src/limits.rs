@@ -49,6 +49,10 @@ pub(crate) const POLICY_ACTIONS_MAX: usize = 7;
 pub(crate) const POLICY_PRINCIPALS_MAX: usize = 50;
 /// Statements of a policy.
 pub(crate) const POLICY_STATEMENTS_MAX: usize = 20;
+/// Messages a second a move task may be asked to move.
+pub(crate) const MOVES_PER_SECOND_MAX: i64 = 500;
+/// Move tasks of one answer, which are all that are remembered.
+pub(crate) const MOVE_TASKS_MAX: i64 = 10;
 /// Tags of one queue.
 pub(crate) const TAGS_MAX: usize = 50;
 /// Characters of the key of a tag.

@@ -19,6 +19,15 @@ pub(crate) struct Redrive {
     pub(crate) queue: String,
 }
 
+/// What a queue is to another one that wants it as its dead-letter queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeadLetterQueue {
+    Missing,
+    /// Its redrive allow policy does not name the other one.
+    Denied,
+    Allowed,
+}
+
 /// The members of a document that is a JSON object.
 pub(crate) fn object(document: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(document).ok()
@@ -29,7 +38,7 @@ pub(crate) fn object(document: &str) -> Option<Map<String, Value>> {
 pub(crate) fn policy(
     document: &str,
     fifo: bool,
-    exists: impl Fn(&str) -> bool,
+    find: impl Fn(&str) -> DeadLetterQueue,
 ) -> Result<Redrive, Fault> {
     let invalid = |reason: &str| Fault::invalid(document, "RedrivePolicy", reason);
     let missing = |name: &str| {
@@ -70,8 +79,16 @@ pub(crate) fn policy(
             "Dead-letter queue must be same type of queue as the source..",
         ));
     }
-    if !exists(queue) {
-        return Err(invalid("Dead letter target does not exist."));
+    match find(queue) {
+        DeadLetterQueue::Missing => {
+            return Err(invalid("Dead letter target does not exist."));
+        }
+        DeadLetterQueue::Denied => {
+            return Err(invalid(
+                "The dead letter target does not allow this queue as a source by its RedriveAllowPolicy.",
+            ));
+        }
+        DeadLetterQueue::Allowed => {}
     }
     Ok(Redrive {
         max_receive_count,
@@ -98,7 +115,24 @@ pub(crate) fn install(config: &mut TopicConfig, policy: Option<Redrive>) {
     config.dead_letter = policy.map(|policy| DeadLetterTarget::Topic(policy.queue));
 }
 
-/// Judges a redrive allow policy. It is kept and given back, and not yet enforced.
+/// Whether a redrive allow policy, if there is one, lets the queue `source` use its queue as
+/// dead-letter queue. It is asked when that is to begin; what was begun before goes on.
+pub(crate) fn allows(document: Option<&str>, source: &str) -> bool {
+    let Some(object) = document.and_then(object) else {
+        return true;
+    };
+    match object.get("redrivePermission").and_then(Value::as_str) {
+        Some("denyAll") => false,
+        Some("byQueue") => {
+            let sources = object.get("sourceQueueArns").and_then(Value::as_array);
+            let mut names = sources.into_iter().flatten().filter_map(Value::as_str);
+            names.any(|arn| queue_name::from_arn(arn) == Ok(source))
+        }
+        _ => true,
+    }
+}
+
+/// Judges a redrive allow policy.
 pub(crate) fn check_allow_policy(document: &str) -> Result<(), Fault> {
     let is_legal = object(document).is_some_and(|object| {
         let sources = object.get("sourceQueueArns").map(Value::as_array);
@@ -124,10 +158,17 @@ pub(crate) fn check_allow_policy(document: &str) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
+    fn found(exists: bool) -> DeadLetterQueue {
+        match exists {
+            true => DeadLetterQueue::Allowed,
+            false => DeadLetterQueue::Missing,
+        }
+    }
+
     const ARN: &str = "arn:aws:sqs:us-east-1:000000000000:dead";
 
     fn refused(document: &str) -> String {
-        match policy(document, false, |name| name == "dead") {
+        match policy(document, false, |name| found(name == "dead")) {
             Err(Fault::InvalidParameterValue(text)) => text,
             other => panic!("{document}: {other:?}"),
         }
@@ -143,7 +184,7 @@ mod tests {
                 queue: "dead".to_owned(),
             };
             assert_eq!(
-                policy(&document, false, |name| name == "dead"),
+                policy(&document, false, |name| found(name == "dead")),
                 Ok(expected)
             );
         }
@@ -220,5 +261,14 @@ mod tests {
         ] {
             assert!(check_allow_policy(document).is_err(), "{document}");
         }
+    }
+
+    #[test]
+    fn an_allow_policy_lets_in_whom_it_names() {
+        let by_queue = format!(r#"{{"redrivePermission":"byQueue","sourceQueueArns":["{ARN}"]}}"#);
+        assert!(allows(None, "any") && allows(Some(&by_queue), "dead"));
+        assert!(!allows(Some(&by_queue), "other"));
+        assert!(allows(Some(r#"{"redrivePermission":"allowAll"}"#), "any"));
+        assert!(!allows(Some(r#"{"redrivePermission":"denyAll"}"#), "any"));
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use forebay_broker::{Broker, ReadError, TopicConfig, TopicInfo};
 use tokio_util::sync::CancellationToken;
 
+use crate::attributes::QueueAttribute;
 use crate::error::Fault;
 use crate::json::Text;
 use crate::options::Options;
 use crate::queue_name;
+use crate::redrive::{self, DeadLetterQueue};
 
 /// The broker behind this front end, and how the operator wants it shown.
 #[derive(Debug)]
@@ -43,6 +45,19 @@ impl Server {
             self.broker.alter_topic(queue.id, config).await?;
         }
         Ok(())
+    }
+
+    /// What the queue named `target` is to the queue `source`, which wants it as its dead-letter
+    /// queue.
+    pub(crate) fn dead_letter_queue(&self, target: &str, source: &str) -> DeadLetterQueue {
+        let Some(queue) = self.queue_named(target) else {
+            return DeadLetterQueue::Missing;
+        };
+        let policy = QueueAttribute::RedriveAllowPolicy.value(&queue.config);
+        match redrive::allows(policy.as_deref(), source) {
+            true => DeadLetterQueue::Allowed,
+            false => DeadLetterQueue::Denied,
+        }
     }
 
     /// The queue of that name. A topic another protocol made is a queue too if SQS could have

@@ -12,6 +12,7 @@ use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
 use forebay_queue::{Attempted, Held, QueueEvent, Receipt};
 use forebay_record::Batch;
 
+use super::moves::MOVING;
 use super::{Output, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::{DeadLetterTarget, Fields, TopicInfo};
@@ -21,6 +22,8 @@ use crate::{DeadLetterTarget, Fields, TopicInfo};
 pub(crate) enum DeadLetterReason {
     MaxDeliveries,
     Rejected,
+    /// It is none: the topic is emptied into others.
+    Moved,
 }
 
 impl DeadLetterReason {
@@ -29,6 +32,7 @@ impl DeadLetterReason {
         match self {
             Self::MaxDeliveries => "max-deliveries",
             Self::Rejected => "rejected",
+            Self::Moved => "moved",
         }
     }
 }
@@ -55,6 +59,8 @@ pub(crate) struct DeadLetterCopy {
     pub(crate) fields: Fields,
     /// Topics it must not come to again by an exchange, since it would go round for ever.
     pub(crate) circle: Vec<Arc<str>>,
+    /// The topic it was dead-lettered from before, if it was.
+    pub(crate) origin: Option<Arc<str>>,
 }
 
 /// A message whose record could not be had.
@@ -64,7 +70,7 @@ pub(crate) struct Undeliverable;
 /// A message with this delay is on its way to a dead-letter target.
 const ASIDE: Timestamp = Timestamp::MAX;
 /// The longest delay anybody can ask for ends before that.
-pub(super) const LATEST: Timestamp = Timestamp(i64::MAX - 1);
+pub(super) const LATEST: Timestamp = Timestamp(i64::MAX - 2);
 
 /// Messages looked through in one step, at most.
 const AT_ONCE: usize = 256;
@@ -120,7 +126,7 @@ impl Shard {
         let urgency = match reason {
             // Whoever rejects a message is told when that is durable.
             DeadLetterReason::Rejected => Urgency::Now,
-            DeadLetterReason::MaxDeliveries => Urgency::Lazy,
+            DeadLetterReason::MaxDeliveries | DeadLetterReason::Moved => Urgency::Lazy,
         };
         for range in &ranges {
             // A message that is ready is delayed, one that is leased is released with a delay.
@@ -165,10 +171,13 @@ impl Shard {
             offset,
             attempt: message.attempt,
         };
-        if state.queue.check(receipt) != Held::Ready {
-            return;
-        }
         let source = state.topic;
+        if state.queue.delayed(offset) == Some(MOVING) {
+            return self.deliver_moved(partition, source, offset, copy);
+        }
+        if state.queue.check(receipt) != Held::Ready {
+            return self.note_moved(source);
+        }
         let target = self
             .state
             .catalog
@@ -179,6 +188,7 @@ impl Shard {
             routing_key,
             fields,
             circle,
+            ..
         }) = copy
         {
             let mut topics = Vec::new();
@@ -221,7 +231,7 @@ impl Shard {
     }
 
     /// The dead-letter topic has gone meanwhile: the message stays, ready again.
-    fn keep(&mut self, partition: PartitionId, offset: Offset, topic: TopicId) {
+    pub(super) fn keep(&mut self, partition: PartitionId, offset: Offset, topic: TopicId) {
         let ranges = vec![OffsetRange::one(offset)];
         let event = QueueEvent::Released {
             ranges,

@@ -10,6 +10,7 @@ mod consume;
 mod dead_letter;
 mod exchanges;
 mod handed;
+mod moves;
 mod publish;
 mod retention;
 mod sessions;
@@ -38,6 +39,7 @@ use crate::{Command, Compaction, Event, Publish, Refusal, Reply, RequestId, Topi
 use attempts::Attempts;
 use consume::{Consumers, Waiter};
 use handed::Handed;
+use moves::Movers;
 use sessions::SessionState;
 use timers::Timers;
 
@@ -136,6 +138,7 @@ pub(crate) struct Shard {
     waiters: HashMap<RequestId, Waiter>,
     watchers: HashMap<PartitionId, Vec<RequestId>>,
     attempts: Attempts,
+    movers: Movers,
     groups: Groups,
     group_requests: HashMap<u64, ReplyTo>,
     next_token: u64,
@@ -173,6 +176,7 @@ impl Shard {
             waiters: HashMap::new(),
             watchers: HashMap::new(),
             attempts: Attempts::default(),
+            movers: Movers::default(),
             groups: Groups::default(),
             group_requests: HashMap::new(),
             next_token: 0,
@@ -244,6 +248,13 @@ impl Shard {
                 self.fetch_offsets(to, &group, partitions.as_deref());
             }
             Command::DescribeGroup { group } => self.describe_group(to, group),
+            Command::StartMove {
+                source,
+                destination,
+                per_second,
+            } => self.start_move(to, source, destination, per_second),
+            Command::CancelMove { id } => self.cancel_move(to, id),
+            Command::ListMoves { source } => self.list_moves(to, source),
             Command::ListGroups => self.list_groups(to),
             Command::DeleteGroup { group } => self.delete_group(to, group),
         }

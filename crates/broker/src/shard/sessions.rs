@@ -84,5 +84,6 @@ impl Shard {
             self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
         }
         self.resume_dead_letters();
+        self.resume_moves();
     }
 }

@@ -62,6 +62,7 @@ impl Shard {
             .next()
             .into_iter()
             .chain(self.groups.next_deadline())
+            .chain(self.movers.next())
             .min()
     }
 
@@ -97,6 +98,7 @@ impl Shard {
             }
         }
         self.groups.expire(now);
+        self.step_moves();
     }
 
     pub(super) fn note_deadline(&mut self, id: PartitionId) {

@@ -4,6 +4,7 @@
 
 mod crash;
 mod lifetime;
+mod moves;
 mod ordered;
 mod pressure;
 mod replay;

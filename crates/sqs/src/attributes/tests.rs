@@ -4,7 +4,10 @@ use super::*;
 
 fn applied(asked: &[(&str, &str)]) -> Result<TopicConfig, Fault> {
     let mut config = TopicConfig::default();
-    apply(&mut config, asked.iter().copied(), |name| name == "dead")?;
+    apply(&mut config, asked.iter().copied(), |name| match name {
+        "dead" => DeadLetterQueue::Allowed,
+        _ => DeadLetterQueue::Missing,
+    })?;
     Ok(config)
 }
 
@@ -81,7 +84,7 @@ fn empty_documents_remove_what_was_set() {
     apply(
         &mut config,
         [("RedrivePolicy", ""), ("Policy", "")].into_iter(),
-        |_| false,
+        |_| DeadLetterQueue::Missing,
     )
     .unwrap();
     assert_eq!(config, TopicConfig::default());
@@ -155,7 +158,10 @@ fn a_queue_is_encrypted_in_one_way() {
         ("KmsMasterKeyId", ""),
         ("KmsDataKeyReusePeriodSeconds", "300"),
     ];
-    apply(&mut config, defaults.into_iter(), |_| false).unwrap();
+    apply(&mut config, defaults.into_iter(), |_| {
+        DeadLetterQueue::Missing
+    })
+    .unwrap();
     assert_eq!(value(&config, Q::KmsMasterKeyId), None);
     assert_eq!(value(&config, Q::KmsDataKeyReusePeriodSeconds), None);
     assert_eq!(

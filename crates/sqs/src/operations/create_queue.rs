@@ -2,15 +2,16 @@
 //! queue there is; a different value is refused. A queue whose name ends with `.fifo` is a FIFO
 //! queue, and its attributes must say so.
 
-use forebay_broker::{Refusal, TopicConfig, TopicInfo};
+use forebay_broker::{Refusal, Retention, TopicConfig, TopicInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::{self, QueueAttribute};
 use crate::error::Fault;
 use crate::json::{self, Pairs, Text};
-use crate::limits::DEDUPLICATION_MS;
+use crate::limits::{DEDUPLICATION_MS, RETENTION_SECONDS_DEFAULT};
 use crate::options::Options;
 use crate::queue_name;
+use crate::redrive::DeadLetterQueue;
 use crate::server::Server;
 use crate::tags;
 
@@ -71,9 +72,9 @@ impl<'a> Request<'a> {
     fn config(
         &self,
         mut base: TopicConfig,
-        exists: impl Fn(&str) -> bool,
+        find: impl Fn(&str) -> DeadLetterQueue,
     ) -> Result<TopicConfig, Fault> {
-        attributes::apply(&mut base, self.asked(), exists)?;
+        attributes::apply(&mut base, self.asked(), find)?;
         let tags = &self.tags.kept;
         let tags = tags
             .iter()
@@ -83,8 +84,12 @@ impl<'a> Request<'a> {
     }
 
     /// Whether the queue there is has every attribute that was asked for.
-    fn check_same(&self, there: &TopicInfo, exists: impl Fn(&str) -> bool) -> Result<(), Fault> {
-        let wanted = self.config(there.config.clone(), exists)?;
+    fn check_same(
+        &self,
+        there: &TopicInfo,
+        find: impl Fn(&str) -> DeadLetterQueue,
+    ) -> Result<(), Fault> {
+        let wanted = self.config(there.config.clone(), find)?;
         for (name, _) in self.asked() {
             let differs = QueueAttribute::named(name).is_some_and(|attribute| {
                 attribute.value(&wanted) != attribute.value(&there.config)
@@ -113,6 +118,10 @@ fn base(name: &str, options: &Options) -> TopicConfig {
         ordered,
         dedup_ms: if ordered { DEDUPLICATION_MS } else { 0 },
         max_leased: options.max_in_flight,
+        retention: Retention {
+            ms: Some(u64::from(RETENTION_SECONDS_DEFAULT) * 1_000),
+            ..Retention::until_settled()
+        },
         ..TopicConfig::default()
     }
 }
@@ -121,21 +130,21 @@ fn base(name: &str, options: &Options) -> TopicConfig {
 pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
     let request = Request::read(body)?;
     let base = base(request.name()?, &Options::default());
-    request.config(base, |_| true).map(drop)
+    request.config(base, |_| DeadLetterQueue::Allowed).map(drop)
 }
 
 pub(crate) async fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let request = Request::read(body)?;
     let name = request.name()?;
-    let exists = |name: &str| server.queue_named(name).is_some();
+    let find = |target: &str| server.dead_letter_queue(target, name);
     match server.queue_named(name) {
-        Some(there) => request.check_same(&there, exists)?,
+        Some(there) => request.check_same(&there, find)?,
         None if queue_name::is_fifo(name) && !request.asks_for_fifo() => return Err(illegal_name()),
         None => {
-            let config = request.config(base(name, &server.options), exists)?;
+            let config = request.config(base(name, &server.options), find)?;
             match server.broker.create_topic(name, config).await {
                 Ok(_) => {}
-                Err(Refusal::TopicExists(there)) => request.check_same(&there, exists)?,
+                Err(Refusal::TopicExists(there)) => request.check_same(&there, find)?,
                 Err(refusal) => return Err(refusal.into()),
             }
         }

@@ -8,6 +8,7 @@ pub(crate) mod delete_queue;
 pub(crate) mod get_queue_url;
 pub(crate) mod list_dead_letter_source_queues;
 pub(crate) mod list_queues;
+pub(crate) mod move_tasks;
 pub(crate) mod permissions;
 pub(crate) mod purge_queue;
 pub(crate) mod queue_attributes;

@@ -12,6 +12,7 @@ use crate::incoming::TextMap;
 use crate::json::{self, List, Pairs, Text};
 use crate::options::Options;
 use crate::queue_name;
+use crate::redrive::DeadLetterQueue;
 use crate::server::Server;
 
 const MS_PER_SECOND: i64 = 1_000;
@@ -181,15 +182,19 @@ impl<'a> SetRequest<'a> {
 /// Judges a request as far as that goes without the queue: every dead-letter queue exists.
 pub(crate) fn check_set(body: &[u8]) -> Result<(), Fault> {
     let request = SetRequest::read(body)?;
-    attributes::apply(&mut TopicConfig::default(), request.asked()?, |_| true)
+    attributes::apply(&mut TopicConfig::default(), request.asked()?, |_| {
+        DeadLetterQueue::Allowed
+    })
 }
 
 pub(crate) async fn set(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let request = SetRequest::read(body)?;
     let asked = request.asked()?;
     server
-        .alter(&request.queue_url, |_, config| {
-            attributes::apply(config, asked, |name| server.queue_named(name).is_some())
+        .alter(&request.queue_url, |queue, config| {
+            attributes::apply(config, asked, |name| {
+                server.dead_letter_queue(name, &queue.name)
+            })
         })
         .await?;
     Ok(json::EMPTY.to_vec())

@@ -21,7 +21,6 @@ async fn each_wrong_request_has_its_own_error() {
     let too_large =
         "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.";
     let entry_id = "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.";
-    let unsupported = "UnsupportedOperation/AWS.SimpleQueueService.UnsupportedOperation";
     let cases = [
         (
             "SendMessage",
@@ -118,12 +117,6 @@ async fn each_wrong_request_has_its_own_error() {
             json!({"QueueName": "in.fo"}),
             value,
             "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
-        ),
-        (
-            "StartMessageMoveTask",
-            json!({"QueueUrl": url}),
-            unsupported,
-            "StartMessageMoveTask is not supported yet by this server.",
         ),
         (
             "NoSuchAction",

@@ -5,6 +5,7 @@ mod attributes;
 mod errors;
 mod fifo;
 mod messages;
+mod move_tasks;
 mod query;
 mod queues;
 mod receipts;

@@ -376,6 +376,7 @@ impl World {
             routing_key: routing_key.clone(),
             fields: Fields::default(),
             circle: Vec::new(),
+            origin: None,
         };
         let copy = if readable {
             Ok(copy)
