@@ -177,6 +177,7 @@ impl Shard {
                 messages,
                 reason: DeadLetterReason::Moved,
                 at: self.now,
+                tries: 0,
             }));
         }
     }
