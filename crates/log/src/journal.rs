@@ -70,8 +70,8 @@ pub struct Committed {
 /// Why a commit was not made durable.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The current file is full and there is no room for another. Nothing was written and
-    /// nothing is lost: write the commit again when [`Journal::space`] is [`Space::Ok`].
+    /// The current file is full and there is no room for another, or it could not be made for
+    /// the moment. Nothing was written and nothing is lost: write the commit again when [`Journal::space`] is [`Space::Ok`].
     #[error("the disk has no room for another journal file")]
     NoSpace {
         /// The commit, unchanged.
@@ -138,8 +138,9 @@ impl Journal {
         if self.at + bytes + SEAL_LENGTH > self.geometry.file_size {
             match self.supply.take() {
                 Ok(next) => self.switch_to(next)?,
-                Err(SupplyError::NoSpace) => return Err(WriteError::NoSpace { commit }),
-                Err(SupplyError::Broken(error)) => return Err(self.stop(error)),
+                Err(SupplyError::NoSpace | SupplyError::Failed(_)) => {
+                    return Err(WriteError::NoSpace { commit });
+                }
             }
         }
         let position = self.end();

@@ -489,7 +489,7 @@ fn first_file(
             file_size: options.file_size,
             min_free_bytes: options.min_free_bytes,
         },
-        SupplyError::Broken(error) => RecoverError::Disk(DiskError {
+        SupplyError::Failed(error) => RecoverError::Disk(DiskError {
             action: error.action,
             path: error.path.clone(),
             source: std::io::Error::new(error.source.kind(), error.source.to_string()),

@@ -45,8 +45,8 @@ pub(crate) struct JournalFile {
 #[derive(Debug)]
 pub(crate) enum SupplyError {
     NoSpace,
-    /// The disk failed; nothing more will be supplied.
-    Broken(Arc<DiskError>),
+    /// The disk failed while the file was made. The next try may succeed.
+    Failed(Arc<DiskError>),
 }
 
 pub(crate) struct SupplyOptions {
@@ -76,7 +76,6 @@ struct State {
     /// The last try found no space.
     blocked: bool,
     stopping: bool,
-    broken: Option<Arc<DiskError>>,
 }
 
 impl Supply {
@@ -96,7 +95,6 @@ impl Supply {
             background: false,
             blocked: false,
             stopping: false,
-            broken: None,
         };
         Self {
             disk,
@@ -122,9 +120,6 @@ impl Supply {
                 self.changed.notify_all();
                 return Ok(file);
             }
-            if let Some(error) = &state.broken {
-                return Err(SupplyError::Broken(Arc::clone(error)));
-            }
             if !state.background {
                 drop(state);
                 self.make_one(false)?;
@@ -141,7 +136,7 @@ impl Supply {
     pub(crate) fn top_up(&self) {
         let missing = {
             let state = self.state.lock();
-            !state.background && state.ready.is_none() && state.broken.is_none()
+            !state.background && state.ready.is_none()
         };
         if missing {
             // What went wrong is remembered, and told when the file is needed.
@@ -174,14 +169,14 @@ impl Supply {
         loop {
             {
                 let mut state = self.state.lock();
-                while !state.stopping && (state.ready.is_some() || state.broken.is_some()) {
+                while !state.stopping && state.ready.is_some() {
                     self.changed.wait(&mut state);
                 }
                 if state.stopping {
                     return;
                 }
             }
-            if let Err(SupplyError::NoSpace) = self.make_one(true) {
+            if self.make_one(true).is_err() {
                 let mut state = self.state.lock();
                 if !state.stopping && state.spares.is_empty() {
                     self.changed.wait_for(&mut state, RETRY);
@@ -221,13 +216,12 @@ impl Supply {
             }
             Err(_) if state.stopping => return Err(SupplyError::NoSpace),
             Err(error) => {
-                tracing::error!(%error, "no further journal file can be made");
-                let error = Arc::new(error);
-                state.broken = Some(Arc::clone(&error));
-                Err(SupplyError::Broken(error))
+                // The log itself is whole: another file may well succeed where this one did not.
+                tracing::error!(%error, "a further journal file cannot be made; it is tried again");
+                Err(SupplyError::Failed(Arc::new(error)))
             }
         };
-        state.blocked = matches!(result, Err(SupplyError::NoSpace));
+        state.blocked = result.is_err();
         self.show(if result.is_ok() {
             Space::Ok
         } else {

@@ -116,7 +116,7 @@ impl World {
 
     fn require_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
-            Some(capacity) if self.used().saturating_add(more) > capacity => {
+            Some(capacity) if more > 0 && self.used().saturating_add(more) > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
@@ -188,20 +188,60 @@ impl SimDisk {
         world.epoch += 1;
     }
 
+    /// A disk of its own with the same content, whose process has just ended.
+    pub fn fork(&self) -> Self {
+        let world = self.world.lock();
+        let mut copies = BTreeMap::new();
+        let mut copy = |inode: &Arc<Mutex<Inode>>| {
+            let copied = copies
+                .entry(Arc::as_ptr(inode).addr())
+                .or_insert_with(|| Arc::new(Mutex::new(inode.lock().clone())));
+            Arc::clone(copied)
+        };
+        let mut named = |(path, inode): (&PathBuf, &Arc<Mutex<Inode>>)| (path.clone(), copy(inode));
+        let names = world.names.iter().map(&mut named).collect();
+        let durable_names = world.durable_names.iter().map(&mut named).collect();
+        let changes = world.changes.iter().map(|change| NameChange {
+            dir: change.dir.clone(),
+            gone: change.gone.clone(),
+            came: change
+                .came
+                .as_ref()
+                .map(|(path, inode)| named((path, inode))),
+        });
+        let fork = World {
+            names,
+            durable_names,
+            changes: changes.collect(),
+            dirs: world.dirs.clone(),
+            ..World::default()
+        };
+        Self {
+            world: Arc::new(Mutex::new(fork)),
+        }
+    }
+
     /// From now on some operations fail.
     pub fn trouble(&self, trouble: Trouble) {
         self.world.lock().troubles.push(trouble);
     }
 
-    /// No operation fails any more for [`SimDisk::trouble`].
+    /// No operation fails any more for [`SimDisk::trouble`] or [`SimDisk::fail_at`].
     pub fn calm(&self) {
-        self.world.lock().troubles.clear();
+        let mut world = self.world.lock();
+        world.troubles.clear();
+        world.fault = None;
     }
 
     /// A checksum of every operation so far, reads included, with all bytes written: two disks
     /// that were used in the same way have the same.
     pub fn digest(&self) -> u64 {
         self.world.lock().digest.value
+    }
+
+    /// Whether the power is gone: nothing works until [`SimDisk::crash`].
+    pub fn is_down(&self) -> bool {
+        self.world.lock().down
     }
 
     /// Operations so far.

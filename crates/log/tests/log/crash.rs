@@ -42,7 +42,12 @@ impl Ledger {
         self.check(&opened.replayed);
         for &length in lengths {
             let number = self.next;
-            match opened.write(&frames(number, length)) {
+            let mut written = opened.write(&frames(number, length));
+            if matches!(written, Err(WriteError::NoSpace { .. })) {
+                // The next file could not be made, which harms nothing that is there.
+                written = opened.write(&frames(number, length));
+            }
+            match written {
                 Ok(committed) => {
                     self.acknowledged.push(number);
                     self.next += 1;
@@ -60,6 +65,7 @@ impl Ledger {
                     self.next += 1;
                     return;
                 }
+                Err(WriteError::NoSpace { .. }) => return,
                 Err(other) => panic!("{other}"),
             }
         }

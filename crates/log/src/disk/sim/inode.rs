@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 pub(super) const PAGE: u64 = 4096;
 pub(super) const SECTOR: u64 = 512;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Inode {
     pages: BTreeMap<u64, Box<[u8]>>,
     pub(super) size: u64,
