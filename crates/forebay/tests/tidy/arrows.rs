@@ -43,6 +43,11 @@ const ARROWS: &[(&str, &str)] = &[
         "forebay-base forebay-broker axum tokio tokio-util",
     ),
     (
+        "forebay-sim",
+        "forebay-base forebay-record forebay-log forebay-broker async-trait bytes clap futures-util \
+         object_store tracing-subscriber",
+    ),
+    (
         "forebay",
         "forebay-base forebay-broker forebay-sqs forebay-amqp forebay-kafka forebay-console \
          bytes bytesize clap futures-util humantime mimalloc object_store reqwest rustix rustls serde \
