@@ -192,6 +192,7 @@ pub(crate) fn refused(refusal: &Refusal, subject: Subject<'_>) -> Fault {
         | Refusal::MoveRunning
         | Refusal::NoSuchMove
         | Refusal::BeyondEnd { .. }
+        | Refusal::PartitionCount { .. }
         | Refusal::Producer(_)
         | Refusal::Group(_) => Fault::new(Code::InternalError, refusal.to_string()),
     }

@@ -32,6 +32,12 @@ pub(crate) enum CatalogEvent {
     },
     Bound(Binding),
     Unbound(Binding),
+    TopicGrown {
+        id: TopicId,
+        /// The new partitions, which come after those there are.
+        partitions: Vec<PartitionId>,
+        at: Timestamp,
+    },
 }
 
 /// What an event changed that somebody outside the catalog has to follow.
@@ -198,16 +204,17 @@ impl Catalog {
         (TopicId(self.next_topic), ids)
     }
 
+    /// Ids that are taken are not given again.
+    fn use_up(&mut self, partitions: &[PartitionId]) {
+        let next = partitions.iter().map(|id| id.0.saturating_add(1)).max();
+        self.next_partition = self.next_partition.max(next.unwrap_or(0));
+    }
+
     pub(crate) fn apply(&mut self, event: &CatalogEvent) -> CatalogChange {
         match event {
             CatalogEvent::TopicCreated(topic) => {
                 self.next_topic = self.next_topic.max(topic.id.0.saturating_add(1));
-                let last = topic
-                    .partitions
-                    .iter()
-                    .map(|partition| partition.0.saturating_add(1))
-                    .max();
-                self.next_partition = self.next_partition.max(last.unwrap_or(0));
+                self.use_up(&topic.partitions);
                 self.names.insert(topic.name.clone(), topic.id);
                 self.topics.insert(topic.id, topic.clone());
                 CatalogChange::TopicPut(topic.clone())
@@ -222,6 +229,18 @@ impl Catalog {
                     ..(**topic).clone()
                 };
                 *topic = Arc::new(altered);
+                CatalogChange::TopicPut(topic.clone())
+            }
+            CatalogEvent::TopicGrown { id, partitions, at } => {
+                self.use_up(partitions);
+                let Some(topic) = self.topics.get_mut(id) else {
+                    return CatalogChange::None;
+                };
+                let mut grown = (**topic).clone();
+                grown.partitions.extend(partitions);
+                grown.config.partitions = u32::try_from(grown.partitions.len()).unwrap_or(u32::MAX);
+                grown.modified = *at;
+                *topic = Arc::new(grown);
                 CatalogChange::TopicPut(topic.clone())
             }
             CatalogEvent::TopicDeleted { id } => {

@@ -41,6 +41,14 @@ pub enum Command {
         /// The whole new policy.
         config: TopicConfig,
     },
+    /// Give a topic more partitions. Replies [`Reply::Topic`].
+    GrowTopic {
+        /// Which.
+        topic: TopicId,
+        /// How many it has then. Refused with [`Refusal::PartitionCount`] unless these are more
+        /// than before, and for an ordered topic.
+        partitions: u32,
+    },
     /// Delete a topic, its records and its bindings. Replies [`Reply::Count`]: the ready messages
     /// that went with it.
     DeleteTopic {
@@ -134,6 +142,13 @@ pub enum Command {
         group: String,
         /// For these partitions only; all it has if `None`.
         partitions: Option<Vec<PartitionId>>,
+    },
+    /// Forget what a group committed for some partitions. Replies [`Reply::Done`] when durable.
+    DeleteOffsets {
+        /// The group.
+        group: String,
+        /// The partitions; those without an offset are no error.
+        partitions: Vec<PartitionId>,
     },
     /// What is known of a group's members. Replies [`Reply::GroupDescription`]; a group that has
     /// only committed offsets counts as empty, one that has nothing is refused.

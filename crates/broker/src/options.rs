@@ -44,7 +44,7 @@ impl Options {
             min_free_bytes: 64 << 20,
             mailbox_commands: 16 << 10,
             pending_bytes: 64 << 20,
-            retention_every_ms: 5_000,
+            retention_every_ms: 60_000,
         }
     }
 }

@@ -95,6 +95,12 @@ impl Broker {
         bounds(self.reader(), partition)
     }
 
+    /// Bytes of the batches a partition holds, in the journal and in segments, as exact as the
+    /// index.
+    pub fn bytes(&self, partition: PartitionId) -> u64 {
+        self.reader().bytes(partition)
+    }
+
     /// Reads batches from `from` on: first the one that contains it, at least one even if larger
     /// than `max_bytes`, none beyond the high watermark. From memory if it is there, else from
     /// disk on a blocking thread.

@@ -45,6 +45,12 @@ pub enum Refusal {
     /// The partition index or id does not exist.
     #[error("no such partition")]
     NoSuchPartition,
+    /// A topic can only get more partitions, and an ordered one cannot get any.
+    #[error("the topic has {there} partitions, and cannot have that many")]
+    PartitionCount {
+        /// How many it has.
+        there: u32,
+    },
     /// The offset lies beyond the last durable record of the partition.
     #[error("the offset is beyond {end}, the end of the partition")]
     BeyondEnd {

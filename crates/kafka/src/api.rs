@@ -1,12 +1,16 @@
 //! One file for each kind of request, or small family of them.
 
+mod alter_configs;
 pub(crate) mod api_versions;
+mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -17,6 +21,7 @@ mod list_groups;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
@@ -93,6 +98,24 @@ pub(crate) async fn answer(
         }
         RequestKind::DeleteGroups(request) => {
             ResponseKind::DeleteGroups(delete_groups::answer(context, request).await)
+        }
+        RequestKind::DeleteRecords(request) => {
+            ResponseKind::DeleteRecords(delete_records::answer(context, request).await)
+        }
+        RequestKind::AlterConfigs(request) => {
+            ResponseKind::AlterConfigs(alter_configs::answer(context, request).await)
+        }
+        RequestKind::IncrementalAlterConfigs(request) => ResponseKind::IncrementalAlterConfigs(
+            alter_configs::answer_incremental(context, request).await,
+        ),
+        RequestKind::CreatePartitions(request) => {
+            ResponseKind::CreatePartitions(create_partitions::answer(context, request).await)
+        }
+        RequestKind::OffsetDelete(request) => {
+            ResponseKind::OffsetDelete(offset_delete::answer(context, request).await)
+        }
+        RequestKind::DescribeLogDirs(request) => {
+            ResponseKind::DescribeLogDirs(describe_log_dirs::answer(context, request))
         }
         // The table of versions lists no other kind.
         _ => return Err(RequestError::UnknownApi(key as i16)),

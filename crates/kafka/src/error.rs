@@ -92,6 +92,7 @@ pub(crate) fn code(refusal: &Refusal) -> ResponseError {
         Refusal::TopicLocked => ResponseError::TopicAuthorizationFailed,
         Refusal::TooLarge { .. } => ResponseError::MessageTooLarge,
         Refusal::BeyondEnd { .. } => ResponseError::OffsetOutOfRange,
+        Refusal::PartitionCount { .. } => ResponseError::InvalidPartitions,
         Refusal::StorageFull(_) => ResponseError::KafkaStorageError,
         Refusal::Producer(refusal) => producer_code(refusal),
         Refusal::Group(refusal) => group_code(refusal),

@@ -183,7 +183,6 @@ pub(crate) fn apply(
     }
 }
 
-#[cfg(test)]
 /// Puts every setting of a topic back to its default.
 pub(crate) fn reset(config: &mut TopicConfig) -> Result<(), Failure> {
     for setting in SETTINGS {

@@ -64,6 +64,7 @@ pub(crate) static APIS: &[Api] = &[
     api(ApiKey::ApiVersions, 0, 4, &layout::API_VERSIONS),
     api(ApiKey::CreateTopics, 2, 7, &layout::CREATE_TOPICS),
     api(ApiKey::DeleteTopics, 1, 6, &layout::DELETE_TOPICS),
+    api(ApiKey::DeleteRecords, 0, 2, &layout::DELETE_RECORDS),
     api(ApiKey::InitProducerId, 0, 5, &layout::INIT_PRODUCER_ID),
     api(
         ApiKey::OffsetForLeaderEpoch,
@@ -72,7 +73,17 @@ pub(crate) static APIS: &[Api] = &[
         &layout::OFFSET_FOR_LEADER_EPOCH,
     ),
     api(ApiKey::DescribeConfigs, 1, 4, &layout::DESCRIBE_CONFIGS),
+    api(ApiKey::AlterConfigs, 0, 2, &layout::ALTER_CONFIGS),
+    api(ApiKey::DescribeLogDirs, 1, 4, &layout::DESCRIBE_LOG_DIRS),
+    api(ApiKey::CreatePartitions, 0, 3, &layout::CREATE_PARTITIONS),
     api(ApiKey::DeleteGroups, 0, 2, &layout::DELETE_GROUPS),
+    api(
+        ApiKey::IncrementalAlterConfigs,
+        0,
+        1,
+        &layout::INCREMENTAL_ALTER_CONFIGS,
+    ),
+    api(ApiKey::OffsetDelete, 0, 0, &layout::OFFSET_DELETE),
     api(ApiKey::DescribeCluster, 0, 2, &layout::DESCRIBE_CLUSTER),
 ];
 

@@ -306,6 +306,7 @@ impl From<Refusal> for Fault {
             | Refusal::ExchangeReserved(_)
             | Refusal::NoSuchBinding
             | Refusal::BeyondEnd { .. }
+            | Refusal::PartitionCount { .. }
             | Refusal::Producer(_)
             | Refusal::Group(_) => Self::UnsupportedOperation(refusal.to_string().into()),
         }

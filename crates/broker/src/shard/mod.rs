@@ -223,6 +223,7 @@ impl Shard {
             Command::Publish(publish) => self.publish(to, publish),
             Command::CreateTopic { name, config } => self.create_topic(to, name, config),
             Command::AlterTopic { topic, config } => self.alter_topic(to, topic, config),
+            Command::GrowTopic { topic, partitions } => self.grow_topic(to, topic, partitions),
             Command::DeleteTopic { topic, only_if } => self.delete_topic(to, topic, only_if),
             Command::DeclareExchange { name, config } => self.declare_exchange(to, name, config),
             Command::DeleteExchange { name, if_unused } => {
@@ -246,6 +247,9 @@ impl Shard {
             Command::CommitOffsets(commit) => self.commit_offsets(to, commit),
             Command::FetchOffsets { group, partitions } => {
                 self.fetch_offsets(to, &group, partitions.as_deref());
+            }
+            Command::DeleteOffsets { group, partitions } => {
+                self.delete_offsets(to, group, partitions);
             }
             Command::DescribeGroup { group } => self.describe_group(to, group),
             Command::StartMove {

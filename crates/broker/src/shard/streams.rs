@@ -121,6 +121,23 @@ impl Shard {
         self.reply(to, Ok(Reply::Offsets(found)));
     }
 
+    pub(super) fn delete_offsets(
+        &mut self,
+        to: ReplyTo,
+        group: String,
+        partitions: Vec<PartitionId>,
+    ) {
+        let offsets = &self.state.offsets;
+        if partitions
+            .iter()
+            .any(|id| offsets.fetch(&group, *id).is_some())
+        {
+            let event = StreamEvent::OffsetsDeleted { group, partitions };
+            self.record(Urgency::Now, &StateFrame::Stream(event));
+        }
+        self.done(to);
+    }
+
     pub(super) fn group(&mut self, to: ReplyTo, command: GroupCommand) {
         self.next_token += 1;
         let token = Token(self.next_token);

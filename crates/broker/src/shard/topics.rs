@@ -61,6 +61,27 @@ impl Shard {
         self.reply(to, altered.map(Reply::Topic));
     }
 
+    pub(super) fn grow_topic(&mut self, to: ReplyTo, id: TopicId, count: u32) {
+        let topic = match self.usable(to.session, id) {
+            Ok(topic) => topic,
+            Err(refusal) => return self.reply(to, Err(refusal)),
+        };
+        let there = topic.config.partitions;
+        let more = count.saturating_sub(there);
+        if more == 0 || topic.config.ordered {
+            return self.reply(to, Err(Refusal::PartitionCount { there }));
+        }
+        let (_, partitions) = self.state.catalog.allocate(more);
+        let event = CatalogEvent::TopicGrown {
+            id,
+            partitions,
+            at: self.now,
+        };
+        self.record(Urgency::Now, &StateFrame::Catalog(event));
+        let grown = self.state.catalog.topic(id).cloned();
+        self.reply(to, grown.map(Reply::Topic).ok_or(Refusal::NoSuchTopic));
+    }
+
     pub(super) fn delete_topic(&mut self, to: ReplyTo, id: TopicId, only_if: Expectation) {
         if let Err(refusal) = self.usable(to.session, id) {
             return self.reply(to, Err(refusal));

@@ -20,7 +20,7 @@ use crate::topic;
 use crate::topic_config::{self, Kind, SETTINGS};
 
 /// Resource types.
-const TOPIC: i8 = 2;
+pub(super) const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// Where a value comes from: the topic itself.

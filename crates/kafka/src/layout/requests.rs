@@ -288,3 +288,67 @@ pub(crate) static LIST_GROUPS: Layout =
     layout(3, plain(&[since(4, Part::Texts), since(5, Part::Texts)]));
 
 pub(crate) static DELETE_GROUPS: Layout = layout(2, plain(&[always(Part::Texts)]));
+
+pub(crate) static DELETE_RECORDS: Layout = layout(
+    2,
+    plain(&[always(Part::Structs(&DELETE_RECORDS_TOPIC)), always(INT32)]),
+);
+static DELETE_RECORDS_TOPIC: Struct = plain(&[
+    always(Part::Text),
+    always(Part::Structs(&DELETE_RECORDS_PARTITION)),
+]);
+static DELETE_RECORDS_PARTITION: Struct = plain(&[always(INT32), always(INT64)]);
+
+pub(crate) static ALTER_CONFIGS: Layout = layout(
+    2,
+    plain(&[always(Part::Structs(&ALTER_CONFIGS_RESOURCE)), always(BOOL)]),
+);
+static ALTER_CONFIGS_RESOURCE: Struct = plain(&[
+    always(INT8),
+    always(Part::Text),
+    always(Part::Structs(&ALTER_CONFIGS_CONFIG)),
+]);
+static ALTER_CONFIGS_CONFIG: Struct = plain(&[always(Part::Text), always(Part::Text)]);
+
+pub(crate) static INCREMENTAL_ALTER_CONFIGS: Layout = layout(
+    1,
+    plain(&[
+        always(Part::Structs(&INCREMENTAL_ALTER_CONFIGS_RESOURCE)),
+        always(BOOL),
+    ]),
+);
+static INCREMENTAL_ALTER_CONFIGS_RESOURCE: Struct = plain(&[
+    always(INT8),
+    always(Part::Text),
+    always(Part::Structs(&INCREMENTAL_ALTER_CONFIGS_CONFIG)),
+]);
+static INCREMENTAL_ALTER_CONFIGS_CONFIG: Struct =
+    plain(&[always(Part::Text), always(INT8), always(Part::Text)]);
+
+pub(crate) static CREATE_PARTITIONS: Layout = layout(
+    2,
+    plain(&[
+        always(Part::Structs(&CREATE_PARTITIONS_TOPIC)),
+        always(INT32),
+        always(BOOL),
+    ]),
+);
+static CREATE_PARTITIONS_TOPIC: Struct = plain(&[
+    always(Part::Text),
+    always(INT32),
+    always(Part::Structs(&CREATE_PARTITIONS_ASSIGNMENT)),
+]);
+static CREATE_PARTITIONS_ASSIGNMENT: Struct = plain(&[always(INT32S)]);
+
+pub(crate) static OFFSET_DELETE: Layout = layout(
+    i16::MAX,
+    plain(&[
+        always(Part::Text),
+        always(Part::Structs(&OFFSET_DELETE_TOPIC)),
+    ]),
+);
+static OFFSET_DELETE_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]);
+
+pub(crate) static DESCRIBE_LOG_DIRS: Layout =
+    layout(2, plain(&[always(Part::Structs(&DESCRIBE_LOG_DIRS_TOPIC))]));
+static DESCRIBE_LOG_DIRS_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]);

@@ -1,12 +1,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -167,5 +171,49 @@ async fn offsets_are_found_by_time() {
     let (marks, found) = found.await.unwrap();
     assert_eq!(marks, (0, 3));
     assert_eq!(found.elements()[0].offset(), Offset::Offset(1));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_changes_what_there_is() {
+    let server = Server::start().await;
+    let admin: AdminClient<DefaultClientContext> = config(&server).create().unwrap();
+    let options = AdminOptions::new();
+    let topic = NewTopic::new("t", 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    let made = admin.create_topics(&[topic], &options).await.unwrap();
+    assert_eq!(made, [Ok("t".to_owned())]);
+    let more = NewPartitions::new("t", 3);
+    let grown = admin.create_partitions(&[more], &options).await.unwrap();
+    assert_eq!(grown, [Ok("t".to_owned())]);
+
+    let producer: FutureProducer = config(&server).create().unwrap();
+    let keyless = FutureRecord::<(), _>::to("t").partition(0).payload("x");
+    let (refused, _) = producer.send(keyless, PATIENCE).await.unwrap_err();
+    assert_eq!(
+        refused.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::InvalidRecord)
+    );
+
+    let altered = AlterConfig::new(ResourceSpecifier::Topic("t"))
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", "-1");
+    let altered = admin.alter_configs(&[altered], &options).await.unwrap();
+    assert!(altered[0].is_ok(), "{altered:?}");
+    for value in ["a", "b", "c"] {
+        let record = FutureRecord::<(), _>::to("t").partition(0).payload(value);
+        producer.send(record, PATIENCE).await.unwrap();
+    }
+    let mut before = TopicPartitionList::new();
+    before
+        .add_partition_offset("t", 0, Offset::Offset(2))
+        .unwrap();
+    let deleted = admin.delete_records(&before, &options).await.unwrap();
+    assert_eq!(deleted.elements()[0].offset(), Offset::Offset(2));
+    let consumer: StreamConsumer = config(&server).set("group.id", "g").create().unwrap();
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset("t", 0, Offset::Beginning).unwrap();
+    consumer.assign(&all).unwrap();
+    let message = receive(&consumer).await;
+    assert_eq!((message.offset(), message.payload()), (2, Some(&b"c"[..])));
     server.stop().await;
 }

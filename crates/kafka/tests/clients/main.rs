@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+mod admin;
 mod bad_input;
 mod connections;
 mod fetch;

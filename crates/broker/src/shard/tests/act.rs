@@ -41,7 +41,10 @@ impl World {
 
     pub(super) fn act(&mut self, op: &Op) {
         match op {
-            Op::CreateTopic { .. } | Op::AlterTopic { .. } | Op::DeleteTopic { .. } => {
+            Op::CreateTopic { .. }
+            | Op::AlterTopic { .. }
+            | Op::GrowTopic { .. }
+            | Op::DeleteTopic { .. } => {
                 self.act_on_topic(op);
             }
             Op::DeclareExchange { .. }
@@ -105,6 +108,7 @@ impl World {
                 partition,
                 offset,
             } => self.commit_offsets(*group, *partition, i64::from(*offset)),
+            Op::DeleteOffsets { group, partition } => self.delete_offsets(*group, *partition),
             Op::DeleteGroup { group } => {
                 let group = format!("g{group}");
                 let expect = Expect::GroupDeleted(group.clone());

@@ -110,6 +110,23 @@ impl World {
                 });
                 self.expect_of_catalog(*session, &result, command);
             }
+            Op::GrowTopic {
+                topic,
+                session,
+                partitions,
+            } => {
+                let topic = self.some_topic(*topic);
+                let result = self.usable(*session, topic).and_then(|()| {
+                    let there = self.model.topics[&topic].config.partitions;
+                    match *partitions > there {
+                        true => Ok(Reply::Topic(self.model.grow(self.now, topic, *partitions))),
+                        false => Err(Refusal::PartitionCount { there }),
+                    }
+                });
+                let partitions = *partitions;
+                let command = Command::GrowTopic { topic, partitions };
+                self.expect_of_catalog(*session, &result, command);
+            }
             Op::DeleteTopic {
                 topic,
                 session,

@@ -115,6 +115,20 @@ impl World {
         self.ask_for(0, expect, Command::CommitOffsets(commit));
     }
 
+    pub(super) fn delete_offsets(&mut self, group: u8, partition: u8) {
+        let partition = self.some_partition(partition);
+        let group = format!("g{group}");
+        let known = self.model.offsets.remove(&(group.clone(), partition));
+        self.model.offsets_version += u64::from(known.is_some());
+        let promise = Promise {
+            offsets_version: self.model.offsets_version,
+            ..Promise::default()
+        };
+        let partitions = vec![partition];
+        let command = Command::DeleteOffsets { group, partitions };
+        self.expect(0, &Ok(Reply::Done), promise, command);
+    }
+
     pub(super) fn join(&mut self, group: u8, member: u8) {
         let join = JoinRequest {
             group: format!("g{group}"),

@@ -149,20 +149,38 @@ impl Model {
             "a topic id was used twice"
         );
         for id in &topic.partitions {
-            assert!(
-                self.known_lanes.insert(*id),
-                "a partition id was used twice"
-            );
-            let lane = Lane {
-                topic: topic.id,
-                messages: Vec::new(),
-                end: 0,
-                start: 0,
-            };
-            self.lanes.insert(*id, lane);
+            self.add_lane(*id, topic.id);
         }
         self.topics.insert(topic.id, topic);
         self.catalog_version += 1;
+    }
+
+    fn add_lane(&mut self, id: PartitionId, topic: TopicId) {
+        assert!(self.known_lanes.insert(id), "a partition id was used twice");
+        let lane = Lane {
+            topic,
+            messages: Vec::new(),
+            end: 0,
+            start: 0,
+        };
+        self.lanes.insert(id, lane);
+    }
+
+    /// The topic has so many partitions now; the new ones have the next ids.
+    pub(super) fn grow(&mut self, now: Timestamp, id: TopicId, count: u32) -> Arc<TopicInfo> {
+        let mut grown = (*self.topics[&id]).clone();
+        while grown.partitions.len() < count as usize {
+            let last = self.known_lanes.last().expect("a topic has partitions");
+            let next = PartitionId(last.0 + 1);
+            self.add_lane(next, id);
+            grown.partitions.push(next);
+        }
+        grown.config.partitions = count;
+        grown.modified = now;
+        let grown = Arc::new(grown);
+        self.topics.insert(id, grown.clone());
+        self.catalog_version += 1;
+        grown
     }
 
     pub(super) fn remove_topic(&mut self, id: TopicId) {

@@ -84,6 +84,11 @@ pub(super) enum Op {
         session: u8,
         policy: Policy,
     },
+    GrowTopic {
+        topic: u8,
+        session: u8,
+        partitions: u32,
+    },
     DeleteTopic {
         topic: u8,
         session: u8,
@@ -176,6 +181,10 @@ pub(super) enum Op {
         group: u8,
         partition: u8,
         offset: u8,
+    },
+    DeleteOffsets {
+        group: u8,
+        partition: u8,
     },
     DeleteGroup {
         group: u8,
@@ -344,6 +353,9 @@ fn catalog_op() -> BoxedStrategy<Op> {
         ),
         1 => (any::<u8>(), session(), policy())
             .prop_map(|(topic, session, policy)| Op::AlterTopic { topic, session, policy }),
+        1 => (any::<u8>(), session(), 0..5u32).prop_map(
+            |(topic, session, partitions)| Op::GrowTopic { topic, session, partitions }
+        ),
         1 => (any::<u8>(), session(), any::<bool>(), any::<bool>()).prop_map(
             |(topic, session, unused, empty)| Op::DeleteTopic { topic, session, unused, empty }
         ),
@@ -436,6 +448,8 @@ fn stream_op() -> BoxedStrategy<Op> {
         2 => (0..2u8, any::<u8>(), any::<u8>()).prop_map(
             |(group, partition, offset)| Op::CommitOffsets { group, partition, offset }
         ),
+        1 => (0..2u8, any::<u8>())
+            .prop_map(|(group, partition)| Op::DeleteOffsets { group, partition }),
         1 => (0..2u8).prop_map(|group| Op::DeleteGroup { group }),
     ]
     .boxed()
