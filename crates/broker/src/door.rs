@@ -10,8 +10,8 @@ use crate::mailbox::Inner;
 use crate::runner::{self, Running};
 use crate::{
     Command, Counters, Deliveries, Directory, Expectation, MoveId, MoveInfo, OpenError, Options,
-    Outcome, Placed, Pressure, Publish, Receipt, Receive, Refusal, Reply, Session, Settled,
-    TopicConfig, TopicInfo, TopicStats,
+    Outcome, Placed, Pressure, Publish, Receipt, Receive, Refusal, Reply, RequestId, Session,
+    Settled, TopicConfig, TopicInfo, TopicStats,
 };
 
 /// What every front end holds: cheap to clone.
@@ -64,6 +64,11 @@ impl Broker {
     /// Whatever the shard refuses.
     pub async fn call(&self, command: Command) -> Result<Reply, Refusal> {
         self.inner.call(SessionId(0), command).await
+    }
+
+    /// Sends one command that needs no answer. A shard that is stopping does not take it.
+    pub(crate) async fn tell(&self, command: Command) {
+        let _ = self.inner.send(SessionId(0), RequestId(0), command).await;
     }
 
     /// [`Command::Publish`]. The outer error means that nothing was appended.

@@ -9,7 +9,7 @@ use forebay_record::{Batch, Record};
 use tokio::task::JoinHandle;
 
 use crate::records::{DECOMPRESSED_AT_MOST, RecordsOf, damaged};
-use crate::{Broker, Deliveries, ReadError, Receipt, Run};
+use crate::{Broker, Command, Deliveries, Outcome, ReadError, Receipt, Run};
 
 /// Remembers where the last read stopped, so that the next one in sequence finds its place at
 /// once, and what it wants in memory. One for each stream of reads; costs nothing to make.
@@ -133,7 +133,7 @@ impl Broker {
     }
 
     /// Reads the records of deliveries, in their order. A record that is not kept any more is left
-    /// out.
+    /// out; where records go without being settled, as by compaction, the delivery is settled.
     ///
     /// # Errors
     /// The disk is damaged.
@@ -147,7 +147,34 @@ impl Broker {
             let found = self.stored(runs, cursor).await?;
             pick(runs, &found, &mut delivered)?;
         }
+        if delivered.len() < deliveries.len() {
+            self.forget_gone(deliveries, &delivered).await;
+        }
         Ok(delivered)
+    }
+
+    /// Settles what was handed out and is not there: otherwise it would be handed out for ever. Only
+    /// where that can be; what a queue holds is there until it is settled.
+    async fn forget_gone(&self, deliveries: &Deliveries, found: &[Delivered]) {
+        let topic = self.directory().topic_by_id(deliveries.topic);
+        if topic.is_none_or(|topic| topic.config.retention.until_settled) {
+            return;
+        }
+        let mut found = found.iter().map(|one| one.receipt).peekable();
+        let runs = deliveries.runs.iter();
+        let all = runs.flat_map(|run| {
+            run.range.offsets().map(|offset| Receipt {
+                partition: run.partition,
+                offset,
+                attempt: run.attempt,
+            })
+        });
+        let gone = all.filter(|receipt| found.next_if_eq(receipt).is_none());
+        self.tell(Command::Settle {
+            receipts: gone.collect(),
+            outcome: Outcome::Ack,
+        })
+        .await;
     }
 
     async fn stored(

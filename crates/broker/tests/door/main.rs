@@ -2,6 +2,7 @@
 //! to the shard alone.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod compacted;
 mod crash;
 mod lifetime;
 mod moves;
