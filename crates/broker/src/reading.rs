@@ -147,18 +147,26 @@ impl Broker {
             let found = self.stored(runs, cursor).await?;
             pick(runs, &found, &mut delivered)?;
         }
-        if delivered.len() < deliveries.len() {
-            self.forget_gone(deliveries, &delivered).await;
+        let gone = self.gone(deliveries, &delivered);
+        if !gone.is_empty() {
+            self.tell(Command::Settle {
+                receipts: gone,
+                outcome: Outcome::Ack,
+            })
+            .await;
         }
         Ok(delivered)
     }
 
-    /// Settles what was handed out and is not there: otherwise it would be handed out for ever. Only
-    /// where that can be; what a queue holds is there until it is settled.
-    async fn forget_gone(&self, deliveries: &Deliveries, found: &[Delivered]) {
+    /// What was handed out and is not there, which would be handed out for ever. Only where that can
+    /// be: what a queue holds is there until it is settled.
+    fn gone(&self, deliveries: &Deliveries, found: &[Delivered]) -> Vec<Receipt> {
+        if found.len() == deliveries.len() {
+            return Vec::new();
+        }
         let topic = self.directory().topic_by_id(deliveries.topic);
         if topic.is_none_or(|topic| topic.config.retention.until_settled) {
-            return;
+            return Vec::new();
         }
         let mut found = found.iter().map(|one| one.receipt).peekable();
         let runs = deliveries.runs.iter();
@@ -169,12 +177,8 @@ impl Broker {
                 attempt: run.attempt,
             })
         });
-        let gone = all.filter(|receipt| found.next_if_eq(receipt).is_none());
-        self.tell(Command::Settle {
-            receipts: gone.collect(),
-            outcome: Outcome::Ack,
-        })
-        .await;
+        all.filter(|receipt| found.next_if_eq(receipt).is_none())
+            .collect()
     }
 
     async fn stored(
