@@ -2,7 +2,7 @@
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from conftest import PATIENCE_SECONDS, poll_records, until
 
@@ -188,4 +188,60 @@ def test_acknowledged_records_and_offsets_survive_a_kill(forebay, topic):
     consumer = forebay.consumer(f"{topic}-workers")
     consumer.subscribe([topic])
     assert [record.offset() for record in poll_records(consumer, 30)] == list(range(20, 50))
+    consumer.close()
+
+
+def change(admin, topic, name, value, operation=AlterConfigOpType.SET):
+    entry = ConfigEntry(name, value, incremental_operation=operation)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result(PATIENCE_SECONDS)
+
+
+def settings(admin, topic):
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    return admin.describe_configs([resource])[resource].result(PATIENCE_SECONDS)
+
+
+def test_settings_change_one_by_one(forebay, topic):
+    admin = forebay.admin()
+    forebay.create_kafka_topic(topic)
+    change(admin, topic, "retention.ms", "86400000")
+    change(admin, topic, "cleanup.policy", "compact", AlterConfigOpType.APPEND)
+    found = settings(admin, topic)
+    assert found["retention.ms"].value == "86400000"
+    assert found["cleanup.policy"].value == "delete,compact"
+    assert found["delete.retention.ms"].value == "86400000"
+    change(admin, topic, "retention.ms", None, AlterConfigOpType.DELETE)
+    assert settings(admin, topic)["retention.ms"].value == "604800000"
+    with pytest.raises(KafkaException) as caught:
+        change(admin, topic, "min.cleanable.dirty.ratio", "2")
+    assert caught.value.args[0].name() == "INVALID_CONFIG"
+
+
+def test_a_compacted_topic_wants_keys(forebay, topic):
+    admin = forebay.admin()
+    forebay.create_kafka_topic(topic)
+    change(admin, topic, "cleanup.policy", "compact")
+    failures = []
+    producer = forebay.producer()
+    producer.produce(topic, value=b"no key", on_delivery=lambda failure, _: failures.append(failure))
+    assert producer.flush(PATIENCE_SECONDS) == 0
+    assert [failure.name() for failure in failures] == ["INVALID_RECORD"]
+    produce(forebay, topic, [{"key": b"k", "value": b"v"}])
+
+
+def test_records_are_deleted_and_partitions_added(forebay, topic):
+    admin = forebay.admin()
+    forebay.create_kafka_topic(topic)
+    produce(forebay, topic, [b"a", b"b", b"c"])
+    before = TopicPartition(topic, 0, 2)
+    [deleted] = admin.delete_records([before]).values()
+    assert deleted.result(PATIENCE_SECONDS).low_watermark == 2
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(PATIENCE_SECONDS)
+    assert len(admin.list_topics(topic, timeout=PATIENCE_SECONDS).topics[topic].partitions) == 3
+    consumer = forebay.consumer()
+    assert consumer.get_watermark_offsets(before, timeout=PATIENCE_SECONDS) == (2, 3)
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    [record] = poll_records(consumer, 1)
+    assert (record.offset(), record.value()) == (2, b"c")
     consumer.close()
