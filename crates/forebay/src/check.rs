@@ -218,21 +218,25 @@ fn losses(report: &CheckReport, text: &mut String) {
     let before = text.len();
     listed(&report.losses, text);
     let changes = report.changes;
-    let more = if changes.more { " at least" } else { "" };
+    let many = |count: u64, one: &str, many: &str| match (count, changes.more) {
+        (0, true) => format!("an unknown number of {many}"),
+        (count, true) => format!("{} or more", counted(count, one, many)),
+        (count, false) => counted(count, one, many),
+    };
     if changes.states > 0 || changes.more {
         let _ = writeln!(
             text,
-            "  {}{more} that no snapshot holds: what was settled, committed, created or deleted.\n  \
+            "  {} that no snapshot holds: what was settled, committed, created or deleted.\n  \
              So settled messages may come again, and a group may go on further back",
-            counted(changes.states, "change", "changes")
+            many(changes.states, "change", "changes")
         );
     }
     if changes.appends > 0 || changes.more {
         let _ = writeln!(
             text,
-            "  {}{more} were in there: if one was the last of its partition, its offsets are not in\n  \
-             this list, and are given again",
-            counted(changes.appends, "append", "appends")
+            "  {} in damaged commits: what was the last of its partition is not in this list, and\n  \
+             its offsets are given again",
+            many(changes.appends, "append", "appends")
         );
     }
     if text.len() == before {
@@ -292,13 +296,19 @@ fn done(dir: &Path, aside: &str, repaired: &Repaired) -> String {
             counted(repaired.settled, "message was", "messages were")
         );
     }
-    let _ = writeln!(
-        text,
-        "  everything damaged is kept as it was in {}",
-        dir.join(aside).display()
-    );
+    let kept = dir.join(aside);
+    if kept.exists() {
+        let _ = writeln!(
+            text,
+            "  everything damaged is kept as it was in {}",
+            kept.display()
+        );
+    }
     if !repaired.segments.is_empty() {
-        let _ = writeln!(text, "  and, for segments, in {aside} beside the others");
+        let _ = writeln!(
+            text,
+            "  damaged segments are kept as they were in the folder {aside} beside the others"
+        );
     }
     text.push('\n');
     text

@@ -78,7 +78,7 @@ pub struct Examined {
     pub gaps: Vec<(PartitionId, Range<Offset>)>,
     /// The same where an earlier repair has cut them out.
     pub given_up: Vec<(PartitionId, Range<Offset>)>,
-    /// Segments that the index knows.
+    /// Segments in which something is needed.
     pub segments: u64,
     /// Bytes of those.
     pub segment_bytes: u64,
@@ -86,8 +86,8 @@ pub struct Examined {
     pub blocks: u64,
     /// Those that are not whole.
     pub damaged_segments: Vec<DamagedSegment>,
-    /// Numbers of segments that the index does not know: left over from work that was not
-    /// finished, and deleted some time after a start.
+    /// Numbers of other segments: nothing in them is needed any more, or they are left over from
+    /// work that was not finished. They are deleted some time after a start.
     pub unknown_segments: Vec<u64>,
 }
 
@@ -326,7 +326,8 @@ impl Examination<'_> {
                 damage.insert(0, missing(number, FILE_HEADER, DamageKind::Missing));
             }
         }
-        if end.end < until {
+        let told = damage.iter().any(|damage| damage.position == end.end);
+        if end.end < until && !told {
             let (number, byte) = (geometry.file_of(end.end), geometry.byte_of(end.end));
             damage.push(missing(number, byte, DamageKind::End));
         }
@@ -340,9 +341,12 @@ impl Examination<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), ExamineError> {
         let objects = Objects::new(self.segments.clone(), self.journal_id);
+        // One in which nothing is needed is as good as deleted.
+        let needed = |segment: &SegmentInfo| segment.live_bytes > 0;
         let known: BTreeMap<u64, u64> = index
             .runs
             .segments()
+            .filter(needed)
             .map(|segment| (segment.number, segment.bytes))
             .collect();
         let mut there = objects.list()?;

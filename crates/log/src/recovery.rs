@@ -26,7 +26,7 @@ use crate::scan::{Scan, Scanned};
 use crate::segment::{Objects, SegmentStore};
 use crate::supply::{JournalFile, PAGE, Stock, Supply, SupplyError, SupplyOptions, journal_path};
 
-const FIRST_FILE: u64 = 1;
+pub(crate) const FIRST_FILE: u64 = 1;
 
 /// The snapshot that recovery builds on.
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,7 @@ use crate::file_header::{FILE_HEADER, FileHeader};
 use crate::inspect::{Damage, DamageKind, Forgiving, JournalEnd};
 use crate::journal::journal_dir;
 use crate::position::{Geometry, Position};
+use crate::recovery::FIRST_FILE;
 use crate::supply::journal_path;
 
 const CHUNK: usize = 1 << 20;
@@ -73,22 +74,25 @@ impl JournalRepair<'_> {
             let cuts = files.entry(geometry.file_of(damage.position)).or_default();
             match damage.kind {
                 DamageKind::Header | DamageKind::Size { .. } | DamageKind::End => {}
+                // The log ends there; how far it has to go on is another matter.
+                DamageKind::Missing if damage.position >= self.end.end => {}
                 DamageKind::Missing | DamageKind::Commits | DamageKind::Frames => {
                     cuts.push(damage.byte..damage.byte.saturating_add(damage.bytes));
                 }
             }
         }
         let last = geometry.file_of(self.end.end);
+        let first = geometry.file_of(self.from).max(FIRST_FILE);
         if self.end.files == 0 {
             let until = geometry.file_of(self.until);
-            for number in geometry.file_of(self.from)..until {
+            for number in first..until {
                 files.entry(number).or_default().push(FILE_HEADER..size);
             }
             let end = geometry.byte_of(self.until).max(FILE_HEADER);
             files.entry(until).or_default().push(FILE_HEADER..end);
             return files;
         }
-        for number in geometry.file_of(self.from)..self.end.first {
+        for number in first..self.end.first {
             files.entry(number).or_default().push(FILE_HEADER..size);
         }
         if self.end.end < self.until {
@@ -191,12 +195,18 @@ impl Surgeon<'_> {
         };
         file.write_at(0, &header.encode())?;
         for piece in pieces {
-            let position = self.geometry.position(number, piece.start);
-            if piece.end >= self.geometry.file_size {
-                file.write_at(piece.start, &encode_seal(position, self.journal_id))?;
-                continue;
+            let mut end = piece.end;
+            if end >= self.geometry.file_size {
+                end = self.geometry.file_size - SEAL_LENGTH;
+                if end < piece.start + COMMIT_HEADER as u64 {
+                    // There was no room for a commit before the seal, so it is all that was lost.
+                    end = piece.start;
+                }
+                let seal = encode_seal(self.geometry.position(number, end), self.journal_id);
+                file.write_at(end, &seal)?;
             }
-            let length = usize::try_from(piece.end - piece.start).unwrap_or(0);
+            let position = self.geometry.position(number, piece.start);
+            let length = usize::try_from(end - piece.start).unwrap_or(0);
             // Commits begin and end at multiples of 8, and there is room for one between any two.
             if let Some(void) = encode_void(position, self.journal_id, length) {
                 file.write_at(piece.start, &void)?;
