@@ -84,6 +84,15 @@ pub enum OpenError {
         /// How many further damaged places there are.
         others: usize,
     },
+    /// The newest segment is not where segments are said to be.
+    #[error(
+        "segment {number:016x} is not where segments are looked for: if that is the wrong place, \
+         name the right one; if the segment is lost, run `forebay check` to see what that means"
+    )]
+    SegmentMissing {
+        /// Its number.
+        number: u64,
+    },
     /// A frame or snapshot of a later version, or none of ours.
     #[error("the journal holds a frame that {0}; use the program that wrote it or a later one")]
     Frame(#[from] FrameError),

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::Builder;
+use std::time::Duration;
 
 use forebay_log::{
     DataDir, Disk, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk, ReplayFrom,
@@ -60,7 +63,41 @@ pub(crate) fn recover(
     };
     let place = (data_dir.path(), data_dir.journal_id());
     let segments = options.segments.clone();
-    recover_from(Arc::new(RealDisk), place, &journal_options, segments, store)
+    let recovered = recover_from(Arc::new(RealDisk), place, &journal_options, segments, store)?;
+    let segments = options.segments.clone();
+    let segments =
+        segments.unwrap_or_else(|| SegmentStore::local(Arc::new(RealDisk), data_dir.path()));
+    must_have_newest(segments, data_dir.journal_id(), &recovered.reader)?;
+    Ok(recovered)
+}
+
+/// How long the place of the segments may take to answer a question at the start.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Refuses a place of segments where the newest one is missing: most likely it is another place.
+/// One that does not answer is believed; readers of old records will be told.
+fn must_have_newest(
+    segments: SegmentStore,
+    journal_id: u64,
+    reader: &LogReader,
+) -> Result<(), OpenError> {
+    let known = reader.segments();
+    let Some(newest) = known.iter().rev().find(|segment| segment.live_bytes > 0) else {
+        return Ok(());
+    };
+    let number = newest.number;
+    let (tell, told) = channel();
+    Builder::new().name("segments".into()).spawn(move || {
+        // Nobody listens any more if it took too long.
+        let _ = tell.send(segments.has(journal_id, number));
+    })?;
+    match told.recv_timeout(ANSWER) {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => return Err(OpenError::SegmentMissing { number }),
+        Ok(Err(error)) => tracing::warn!(%error, "segments cannot be looked at"),
+        Err(_) => tracing::warn!("segments cannot be looked at: their place does not answer"),
+    }
+    Ok(())
 }
 
 /// Loads the newest snapshot and replays the journal behind it.

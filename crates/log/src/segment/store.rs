@@ -63,6 +63,18 @@ impl SegmentStore {
         Self::new(Arc::new(objects), "", None)
     }
 
+    /// Whether a segment of a journal is there.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn has(&self, journal_id: u64, number: u64) -> Result<bool, SegmentError> {
+        match Objects::new(self.clone(), journal_id).size(number) {
+            Ok(_) => Ok(true),
+            Err(SegmentError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn wait<F: Future>(&self, future: F) -> F::Output {
         match &self.runtime {
             Some(runtime) => runtime.block_on(future),
