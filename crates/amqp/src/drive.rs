@@ -24,7 +24,8 @@ use crate::direct_reply::{self, Answer, Desk, Switchboard};
 use crate::error::{Code, Fault};
 use crate::frame::put_heartbeat;
 use crate::limits::{
-    CLOSE_MS, HANDSHAKE_MS, HEARTBEAT_S, READ_BUFFER, READ_BUFFER_MAX, WRITE_HIGH, WRITE_KEEP,
+    CLOSE_MS, HANDSHAKE_MS, HEARTBEAT_S, READ_BUFFER, READ_BUFFER_MAX, READ_BYTES, WRITE_HIGH,
+    WRITE_KEEP,
 };
 use crate::methods::basic;
 use crate::outbox::{self, Piece};
@@ -371,10 +372,17 @@ impl Driver {
         }
     }
 
-    async fn deliver(&mut self, piece: Piece) {
+    async fn deliver(&mut self, mut piece: Piece) {
         let cursor = self.cursors.entry(piece.consumer).or_default();
-        match self.broker.records(&piece.deliveries, cursor).await {
-            Ok(read) => outbox::write(&mut self.link, &piece, &read),
+        let read = self
+            .broker
+            .records_within(piece.deliveries, READ_BYTES, cursor);
+        match read.await {
+            Ok(portion) => {
+                piece.deliveries = portion.deliveries;
+                outbox::put_back(&mut self.link, &piece, portion.rest);
+                outbox::write(&mut self.link, &piece, &portion.delivered);
+            }
             Err(error) => self.on_read_error(&error),
         }
         if !self.link.consumers.contains_key(&piece.consumer) {

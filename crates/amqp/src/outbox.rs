@@ -178,6 +178,26 @@ fn split(run: Run, count: u32) -> (Run, Option<Run>) {
     )
 }
 
+/// Puts the rest of a piece back to the front of what waits: it was too much at once.
+pub(crate) fn put_back(link: &mut Connection, piece: &Piece, rest: Deliveries) {
+    let (topic, at, consumer) = (rest.topic, rest.at, piece.consumer);
+    let Some(channel) = link.channels.get_mut(&piece.channel) else {
+        for run in rest.runs {
+            give_back(&mut link.settler, run);
+        }
+        return;
+    };
+    for run in rest.runs.into_iter().rev() {
+        channel.backlog.push_front(Held {
+            consumer,
+            topic,
+            at,
+            run,
+        });
+    }
+    link.outbox.wake(piece.channel);
+}
+
 /// Writes what was read of a piece. What retention has dropped meanwhile gives its credit back.
 pub(crate) fn write(link: &mut Connection, piece: &Piece, read: &[Delivered]) {
     let frame_max = link.limits.frame_max;

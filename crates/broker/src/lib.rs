@@ -62,7 +62,7 @@ pub use fuzz::{fuzz_replay, fuzz_snapshot};
 pub use measures::{Counters, Pressure};
 pub use moves::{MoveId, MoveInfo, MoveStatus};
 pub use options::{OpenError, Options, segment_directory};
-pub use reading::{Bounds, Cursor, Delivered, Stored};
+pub use reading::{Bounds, Cursor, Delivered, Portion, Stored};
 pub use records::ReadError;
 pub use refusal::Refusal;
 pub use repair::{RepairError, Repaired, repair};

@@ -82,12 +82,72 @@ pub struct Delivered {
     pub record: Record,
 }
 
+impl Delivered {
+    /// About how much memory its parts take, bytes.
+    fn weight(&self) -> usize {
+        let Record {
+            key,
+            value,
+            headers,
+            ..
+        } = &self.record;
+        let parts = [key.as_ref(), value.as_ref()];
+        let parts = parts.into_iter().flatten().map(Bytes::len);
+        let headers = headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
+        parts.chain(headers).sum()
+    }
+}
+
+/// Takes the first `count` messages off `runs`.
+fn take_first(runs: &mut Vec<Run>, mut count: u32) -> Vec<Run> {
+    let whole = runs
+        .iter()
+        .take_while(|run| match count.checked_sub(run.range.count) {
+            Some(left) => {
+                count = left;
+                true
+            }
+            None => false,
+        })
+        .count();
+    let mut taken: Vec<Run> = runs.drain(..whole).collect();
+    if count > 0
+        && let Some(run) = runs.first_mut()
+    {
+        let range = OffsetRange {
+            first: run.range.first,
+            count,
+        };
+        taken.push(Run { range, ..*run });
+        run.range.first += u64::from(count);
+        run.range.count -= count;
+    }
+    taken
+}
+
 #[cfg(any(test, feature = "simulation"))]
 impl Cursor {
     pub(crate) fn place(&mut self) -> &mut forebay_log::Cursor {
         &mut self.place
     }
 }
+
+/// What was read of deliveries.
+#[derive(Clone, Debug)]
+pub struct Portion {
+    /// What this is about: the first part of what was asked for.
+    pub deliveries: Deliveries,
+    /// Its messages, without those that are not kept any more.
+    pub delivered: Vec<Delivered>,
+    /// What is still to be read.
+    pub rest: Deliveries,
+}
+
+/// Messages read before it is known how large they are.
+const FIRST_READ: u32 = 4;
+/// Messages read in one step at most: those that come next may be much larger than those before.
+const READ_AT_ONCE: u32 = 16;
 
 impl Broker {
     /// The readable offsets of a partition.
@@ -147,15 +207,64 @@ impl Broker {
             let found = self.stored(runs, cursor).await?;
             pick(runs, &found, &mut delivered)?;
         }
-        let gone = self.gone(deliveries, &delivered);
-        if !gone.is_empty() {
-            self.tell(Command::Settle {
-                receipts: gone,
-                outcome: Outcome::Ack,
-            })
-            .await;
-        }
+        self.settle_gone(deliveries, &delivered).await;
         Ok(delivered)
+    }
+
+    /// As [`Broker::records`], but stops when more than about `max_bytes` were read, after one
+    /// message at the least.
+    ///
+    /// # Errors
+    /// The disk is damaged.
+    pub async fn records_within(
+        &self,
+        deliveries: Deliveries,
+        max_bytes: usize,
+        cursor: &mut Cursor,
+    ) -> Result<Portion, ReadError> {
+        let mut rest = deliveries;
+        let mut portion = Portion {
+            deliveries: Deliveries {
+                runs: Vec::new(),
+                ..rest.clone()
+            },
+            delivered: Vec::new(),
+            rest: Deliveries {
+                runs: Vec::new(),
+                ..rest.clone()
+            },
+        };
+        let (mut bytes, mut heaviest, mut count) = (0usize, 1, FIRST_READ);
+        while !rest.runs.is_empty() && (bytes == 0 || bytes < max_bytes) {
+            let taken = take_first(&mut rest.runs, count);
+            for runs in by_partition(&taken) {
+                let found = self.stored(runs, cursor).await?;
+                let before = portion.delivered.len();
+                pick(runs, &found, &mut portion.delivered)?;
+                for delivered in &portion.delivered[before..] {
+                    let weight = delivered.weight();
+                    bytes = bytes.saturating_add(weight);
+                    heaviest = heaviest.max(weight);
+                }
+            }
+            portion.deliveries.runs.extend(taken);
+            let fitting = max_bytes.saturating_sub(bytes) / heaviest;
+            let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
+            count = fitting.clamp(1, READ_AT_ONCE);
+        }
+        portion.rest = rest;
+        self.settle_gone(&portion.deliveries, &portion.delivered)
+            .await;
+        Ok(portion)
+    }
+
+    /// Settles what was handed out and is not there.
+    async fn settle_gone(&self, deliveries: &Deliveries, found: &[Delivered]) {
+        let receipts = self.gone(deliveries, found);
+        if !receipts.is_empty() {
+            let outcome = Outcome::Ack;
+            self.tell(Command::Settle { receipts, outcome }).await;
+        }
     }
 
     /// What was handed out and is not there, which would be handed out for ever. Only where that can

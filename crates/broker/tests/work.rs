@@ -157,6 +157,44 @@ async fn what_is_acked_is_gone_and_what_is_not_comes_back() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_at_once_is_read_in_portions() {
+    let world = World::new();
+    let topic = world.topic("work", TopicConfig::default()).await;
+    let sizes = [10, 100_000, 5, 5, 300_000, 300_000, 20, 20, 20, 100_000];
+    let sent: Vec<String> = (0..3)
+        .flat_map(|round: usize| sizes.map(|size| round.to_string().repeat(size)))
+        .collect();
+    for bodies in sent.chunks(7) {
+        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+        world.publish(Target::Topic(topic.id), &bodies).await;
+    }
+    let receive = Receive {
+        topic: topic.id,
+        max: 100,
+        until: None,
+        mode: ConsumerMode::LeaseMs(60_000),
+        attempt: None,
+    };
+    let mut rest = world.broker.receive(receive).await.unwrap();
+    let all = rest.clone();
+    let (mut got, mut runs, mut cursor) = (Vec::new(), Vec::new(), Cursor::default());
+    while !rest.is_empty() {
+        let read = world.broker.records_within(rest, 150_000, &mut cursor);
+        let portion = read.await.unwrap();
+        let weights = portion.delivered.iter().map(|one| body(one).len());
+        let weight: usize = weights.sum();
+        assert!(weight <= 150_000 + 4 * 300_000, "{weight}");
+        assert_eq!(portion.deliveries.len(), portion.delivered.len());
+        got.extend(portion.delivered.iter().map(body));
+        runs.extend(portion.deliveries.runs);
+        rest = portion.rest;
+    }
+    assert!(got == sent);
+    let count = |runs: &[Run]| runs.iter().map(|run| run.range.count).sum::<u32>();
+    assert_eq!(count(&runs), count(&all.runs));
+}
+
+#[tokio::test]
 async fn a_waiting_receive_is_answered_by_the_next_message() {
     let world = World::new();
     let topic = world.topic("work", TopicConfig::default()).await;
