@@ -258,7 +258,7 @@ impl Runner {
             }
         }
         loop {
-            self.engine.turn(now, self.workers.journal.space().get());
+            self.engine.turn(now, &self.workers.journal.space());
             if !self.carry_out() {
                 break;
             }

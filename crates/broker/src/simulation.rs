@@ -224,7 +224,7 @@ impl Simulated {
         for input in self.inbox.drain(..) {
             self.engine.arrive(now, input);
         }
-        self.engine.turn(now, self.journal.space().get());
+        self.engine.turn(now, &self.journal.space());
         self.carry_out();
     }
 

@@ -17,6 +17,7 @@ pub enum Space {
 #[derive(Clone, Debug, Default)]
 pub struct SpaceGauge {
     low: Arc<AtomicBool>,
+    ready: Arc<AtomicBool>,
 }
 
 impl SpaceGauge {
@@ -27,6 +28,16 @@ impl SpaceGauge {
         } else {
             Space::Ok
         }
+    }
+
+    /// Whether the next file stands ready. While it does not, and space is not low, it is being
+    /// made: until that is done nobody knows whether there is room for it.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
     }
 
     /// Shows `space`; true if it showed something else before.

@@ -88,6 +88,8 @@ impl Supply {
         options: SupplyOptions,
         stock: Stock,
     ) -> Self {
+        let gauge = SpaceGauge::default();
+        gauge.set_ready(stock.ready.is_some());
         let state = State {
             ready: stock.ready,
             next: stock.next,
@@ -102,7 +104,7 @@ impl Supply {
             geometry,
             journal_id,
             options,
-            gauge: SpaceGauge::default(),
+            gauge,
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -117,6 +119,7 @@ impl Supply {
         let mut state = self.state.lock();
         loop {
             if let Some(file) = state.ready.take() {
+                self.gauge.set_ready(false);
                 self.changed.notify_all();
                 return Ok(file);
             }
@@ -207,6 +210,7 @@ impl Supply {
         let result = match made {
             Ok(file) => {
                 state.ready = Some(file);
+                self.gauge.set_ready(true);
                 state.next = number + 1;
                 Ok(())
             }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use forebay_base::{PartitionId, SessionId, Timestamp};
 use forebay_log::{
-    Chunk, CommitBuilder, Committed, LogReader, Position, SegmentChange, Space, WriteError,
+    Chunk, CommitBuilder, Committed, LogReader, Position, SegmentChange, Space, SpaceGauge,
+    WriteError,
 };
 use forebay_queue::Attempted;
 
@@ -43,6 +44,9 @@ const UNREAD_MS: u64 = 1_000;
 /// Whether the disk has space is looked at so often while nothing else happens, milliseconds.
 pub(crate) const LOOK_MS: u64 = 100;
 
+/// Whether the next file stands ready is looked at so often while somebody waits for it,
+/// milliseconds.
+const FILE_MS: u64 = 1;
 /// So long a stop waits for what is written to segments, milliseconds.
 const STOP_MS: u64 = 10_000;
 
@@ -80,6 +84,21 @@ pub(crate) enum Input {
     /// So many segments were deleted.
     Deleted(Result<u64, Arc<str>>),
     Stop,
+}
+
+impl Input {
+    /// What it adds to the journal, about, bytes.
+    fn weight(&self) -> u64 {
+        let bytes = match self {
+            Self::Command {
+                command: Command::Publish(publish),
+                ..
+            } => publish.payload_bytes(),
+            Self::DeadLetter { copy: Ok(copy), .. } => copy.batch.bytes().len(),
+            _ => 0,
+        };
+        bytes as u64
+    }
 }
 
 /// What is to be done, in this order.
@@ -154,6 +173,8 @@ pub(crate) struct Engine {
     snapshots: Snapshots,
     relief: Relief,
     space: Space,
+    /// The journal's next file stands ready.
+    ready: bool,
     /// Bytes a commit can still take in the current journal file.
     room: u64,
     max_commit_bytes: u64,
@@ -195,6 +216,7 @@ impl Engine {
             snapshots: Snapshots::new(start.snapshot),
             relief: Relief::default(),
             space: Space::Ok,
+            ready: true,
             room: start.room,
             max_commit_bytes: start.max_commit_bytes,
             file_size: start.file_size,
@@ -229,7 +251,7 @@ impl Engine {
         if may_wait {
             self.take_held(now);
         }
-        if may_wait && (!self.held.is_empty() || !self.may_take()) {
+        if may_wait && (!self.held.is_empty() || !self.may_take(input.weight())) {
             self.held.push_back(input);
         } else {
             self.handle(now, input);
@@ -238,9 +260,9 @@ impl Engine {
 
     /// To be called when inputs have arrived, and at [`Engine::next_turn`] at the latest: passes
     /// time, serves those who wait, gives the journal what all that made.
-    pub(crate) fn turn(&mut self, now: Timestamp, space: Space) {
-        self.take_held(now);
+    pub(crate) fn turn(&mut self, now: Timestamp, space: &SpaceGauge) {
         self.look_at_space(now, space);
+        self.take_held(now);
         let deadline = self.shard.next_deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.shard.tick(now);
@@ -262,7 +284,14 @@ impl Engine {
 
     /// When the next turn is due although nothing arrives. The disk's space may change besides.
     pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
-        let held = (!self.held.is_empty() && self.may_take()).then_some(now);
+        let held = self.next_held().and_then(|bytes| {
+            if self.may_take(bytes) {
+                return Some(now);
+            }
+            // Whatever the next file is waited for comes from nobody's input.
+            let waits = self.space == Space::Ok && !self.ready && !self.shard.is_full();
+            waits.then(|| now.plus_ms(FILE_MS))
+        });
         let lazy = self.lazy_since.map(|since| since.plus_ms(LAZY_MS));
         let look = (self.space == Space::Low).then(|| now.plus_ms(LOOK_MS));
         let deadline = self.shard.next_deadline();
@@ -318,32 +347,44 @@ impl Engine {
 
     fn take_held(&mut self, now: Timestamp) {
         for _ in 0..INPUTS_AT_ONCE {
-            if !self.may_take() {
+            if !self.next_held().is_some_and(|bytes| self.may_take(bytes)) {
                 break;
             }
-            let Some(input) = self.held.pop_front() else {
-                break;
-            };
-            self.handle(now, input);
+            if !self.shard.unpark(now)
+                && let Some(input) = self.held.pop_front()
+            {
+                self.handle(now, input);
+            }
         }
     }
 
-    /// Whether a command may be decided now. What is left of the last journal file is taken in
-    /// small sips: a state that is ahead of a disk without room could not be relieved.
-    fn may_take(&self) -> bool {
+    /// What the next input brings that waits, bytes: of publishes those first that waited for
+    /// space.
+    fn next_held(&self) -> Option<u64> {
+        let parked = self.shard.parked_bytes().map(|bytes| bytes as u64);
+        parked.or_else(|| self.held.front().map(Input::weight))
+    }
+
+    /// Whether an input that brings so many bytes may be handled now: a state that is ahead of a
+    /// disk without room could not be relieved. So nothing is taken that needs the next file as
+    /// long as nobody knows whether there will be one, and what is left of the last file is taken
+    /// in small sips.
+    fn may_take(&self, bytes: u64) -> bool {
         if self.shard.is_full() {
             return false;
         }
-        if self.space == Space::Ok {
+        if self.space == Space::Ok && self.ready {
             return true;
         }
         let most = self.max_commit_bytes;
+        let reserve = self.tuning.reserve_bytes.min(most / 4);
         let left = self.room.saturating_sub(self.shard.pending_bytes());
-        if left >= self.tuning.reserve_bytes.min(most / 4) {
-            return true;
+        if self.space == Space::Ok {
+            return left >= reserve.saturating_add(bytes);
         }
         let sip = self.tuning.reserve_bytes / 16;
-        left >= sip.min(most / 32) && self.is_quiet() && self.relief.is_over(self.settled())
+        let may_sip = left >= sip.min(most / 32);
+        left >= reserve || (may_sip && self.is_quiet() && self.relief.is_over(self.settled()))
     }
 
     fn handle(&mut self, now: Timestamp, input: Input) {
@@ -479,7 +520,10 @@ impl Engine {
         }
     }
 
-    fn look_at_space(&mut self, now: Timestamp, space: Space) {
+    fn look_at_space(&mut self, now: Timestamp, space: &SpaceGauge) {
+        // In this order: a file that is made makes the space, too.
+        self.ready = space.is_ready();
+        let space = space.get();
         if space == Space::Low && self.space == Space::Ok {
             self.relief = Relief::default();
         }
@@ -500,7 +544,7 @@ impl Engine {
 
     /// Whether the disk is full and nothing more can be taken or done about it.
     fn is_exhausted(&self) -> bool {
-        self.space == Space::Low && !self.may_take() && self.relief.is_over(self.settled())
+        self.space == Space::Low && !self.may_take(0) && self.relief.is_over(self.settled())
     }
 
     fn settled(&self) -> u64 {
@@ -568,7 +612,7 @@ impl Engine {
         if self.retry.is_some() && self.space == Space::Low {
             let reason = "the disk is full: what was not confirmed is not kept";
             self.outcome = Some(Err(reason.to_owned()));
-        } else if self.is_quiet() && (self.held.is_empty() || self.is_exhausted()) {
+        } else if self.is_quiet() && (self.next_held().is_none() || self.is_exhausted()) {
             self.last_snapshot();
         }
     }

@@ -379,7 +379,8 @@ impl Shard {
         self.record(Urgency::Now, &StateFrame::Clock(now));
     }
 
-    /// The disk is full, for this reason, or has space again.
+    /// The disk is full, for this reason, or has space again: then [`Shard::unpark`] goes on with
+    /// what waits.
     pub(crate) fn set_storage_full(&mut self, now: Timestamp, reason: Option<Arc<str>>) {
         if self.storage_full == reason {
             return;
@@ -387,11 +388,6 @@ impl Shard {
         self.now = now;
         self.storage_full = reason.clone();
         self.outputs.push(Output::Pressure(reason));
-        if self.storage_full.is_none() {
-            for (to, publish) in std::mem::take(&mut self.parked) {
-                self.publish(to, publish);
-            }
-        }
     }
 
     /// Writes a frame down and makes the change it tells of.

@@ -33,6 +33,35 @@ impl Shard {
             }
             return;
         }
+        if !self.parked.is_empty() && publish.when_full == WhenFull::Wait {
+            // Not before those that wait longer.
+            return self.parked.push_back((to, publish));
+        }
+        self.append_all(to, &publish);
+    }
+
+    /// What the next publish brings that waited for space; `None` while there is none, or none
+    /// waits.
+    pub(crate) fn parked_bytes(&self) -> Option<usize> {
+        let (_, next) = self.parked.front()?;
+        let there_is_space = self.storage_full.is_none();
+        there_is_space.then(|| next.payload_bytes())
+    }
+
+    /// Goes on with a publish that waited for space. False if none does, or there is none.
+    pub(crate) fn unpark(&mut self, now: Timestamp) -> bool {
+        self.now = now;
+        if self.storage_full.is_some() {
+            return false;
+        }
+        let next = self.parked.pop_front();
+        if let Some((to, publish)) = &next {
+            self.append_all(*to, publish);
+        }
+        next.is_some()
+    }
+
+    fn append_all(&mut self, to: ReplyTo, publish: &Publish) {
         let payload_bytes = publish.payload_bytes();
         let results: Vec<_> = publish
             .messages

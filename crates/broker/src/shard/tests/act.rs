@@ -126,6 +126,7 @@ impl World {
                 self.full = *full;
                 let reason = full.then(|| "full".into());
                 self.shard.set_storage_full(self.now, reason);
+                while self.shard.unpark(self.now) {}
                 self.peek();
                 self.after();
             }

@@ -442,6 +442,7 @@ impl World {
     /// Lets everything that is under way come to its end.
     pub(super) fn finish(&mut self) {
         self.shard.set_storage_full(self.now, None);
+        while self.shard.unpark(self.now) {}
         self.full = false;
         self.peek();
         self.after();
