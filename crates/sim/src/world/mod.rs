@@ -348,6 +348,7 @@ fn setup(profile: &Profile, disk: &SimDisk, objects: &Arc<FaultyObjects>) -> Set
             promote_batches: profile.promote_batches,
             clean_bytes: profile.file_bytes * 2,
             clean_every_ms: profile.clean_every_ms,
+            compact_every_ms: profile.clean_every_ms,
             reserve_bytes: profile.file_bytes / 8,
             ..Tuning::default()
         },
