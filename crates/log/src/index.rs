@@ -162,27 +162,23 @@ impl Index {
         track.start.max(first.min(track.end))
     }
 
-    /// The first offset such that at most `bytes` of the partition lie at or after it.
+    /// The last offset known such that `bytes` of the partition lie at or after it.
     pub(crate) fn offset_for_size(&self, partition: PartitionId, bytes: u64) -> Offset {
         let Some(track) = self.tracks.get(&partition) else {
             return 0;
         };
-        let mut found = None;
         for entry in track.entries().rev() {
             let behind = track.bytes.saturating_sub(entry.bytes_before);
-            if behind > bytes {
-                // The newest stretch is not divided: it stays, however little is wanted.
-                let newest = entry.offset;
-                return found.unwrap_or(newest).max(track.start);
+            if behind >= bytes {
+                return entry.offset.max(track.start);
             }
-            found = Some(entry.offset);
         }
-        let journal = track.entries().next();
-        let journal = journal.map_or(0, |first| track.bytes.saturating_sub(first.bytes_before));
+        let first = track.entries().next();
+        let journal = first.map_or(0, |first| track.bytes.saturating_sub(first.bytes_before));
         let mut left = bytes.saturating_sub(journal);
-        let mut lowest = found.unwrap_or(track.end);
+        let mut lowest = first.map_or(track.end, |first| first.offset);
         for run in self.runs.of(partition).iter().rev() {
-            if weight(run) > left {
+            if weight(run) >= left {
                 lowest = inside(run, left).min(lowest);
                 break;
             }
@@ -197,7 +193,7 @@ impl Index {
 /// of one size.
 fn inside(run: &Run, bytes: u64) -> Offset {
     let span = u128::from(run.end.saturating_sub(run.first));
-    let part = span * u128::from(bytes) / u128::from(weight(run).max(1));
+    let part = (span * u128::from(bytes)).div_ceil(u128::from(weight(run).max(1)));
     run.end
         .saturating_sub(u64::try_from(part).unwrap_or(u64::MAX))
         .max(run.first)

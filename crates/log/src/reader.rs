@@ -325,11 +325,11 @@ impl LogReader {
         self.index.read().runs.segments().collect()
     }
 
-    /// The first offset such that at most `bytes` of the partition's batches lie at or after it.
+    /// The last offset known such that `bytes` of the partition's batches lie at or after it: what
+    /// lies below is more than that, and may go. The lowest offset held if there are not as many.
     ///
-    /// It is as exact as the index: some 64 KiB in the journal, more in a very long one, and in
-    /// segments as far as batches are of similar size. The newest stretch of the journal is never
-    /// left out, however few `bytes` may stay.
+    /// A little more stays than is asked for, as exact as the index: some 64 KiB in the journal,
+    /// more in a very long one. In segments it is right as far as batches are of similar size.
     pub fn offset_for_size(&self, partition: PartitionId, bytes: u64) -> Offset {
         self.index.read().offset_for_size(partition, bytes)
     }
