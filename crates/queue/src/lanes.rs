@@ -342,15 +342,18 @@ impl Lanes {
     }
 
     /// Every message that is not settled, lowest first, with its group and its place.
-    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (Offset, u64, Place)> + '_ {
+    fn unsettled(&self) -> impl Iterator<Item = (Offset, u64, Place)> + '_ {
+        let key = |number: u32| self.lanes[number as usize].key;
+        let slots = self.unsettled_slots();
+        slots.map(move |(offset, slot)| (offset, key(slot.lane()), slot.place()))
+    }
+
+    fn unsettled_slots(&self) -> impl Iterator<Item = (Offset, Slot)> + '_ {
         self.chunks.iter().flat_map(move |(&number, chunk)| {
             let slots = (number * CHUNK..).zip(&chunk.slots);
-            slots.filter_map(move |(offset, slot)| {
+            slots.filter_map(|(offset, slot)| {
                 let live = !slot.is_empty() && slot.place() != Place::Settled;
-                live.then(|| {
-                    let key = self.lanes[slot.lane() as usize].key;
-                    (offset, key, slot.place())
-                })
+                live.then_some((offset, *slot))
             })
         })
     }

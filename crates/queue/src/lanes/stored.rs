@@ -2,7 +2,6 @@
 //! before and the number of its group, with the group's key where it comes first. Where a message
 //! is follows from the rest of the view.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use forebay_base::Offset;
@@ -26,15 +25,19 @@ type Message = (u64, u32, Option<u64>);
 
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let count = self.0.unsettled().count();
+        let count = self.0.unsettled_slots().count();
         let mut out = serializer.serialize_seq(Some(count))?;
-        let mut numbers: HashMap<u64, u32> = HashMap::new();
+        // The number of each lane in what is stored, in the order in which they come.
+        let mut numbers: Vec<Option<u32>> = vec![None; self.0.lanes.len()];
+        let mut fresh = 0;
         let mut free = 0;
-        for (offset, key, _) in self.0.unsettled() {
-            // There are fewer lanes than that.
-            let fresh = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-            let number = *numbers.entry(key).or_insert(fresh);
-            let message: Message = (offset - free, number, (number == fresh).then_some(key));
+        for (offset, slot) in self.0.unsettled_slots() {
+            let lane = slot.lane() as usize;
+            let known = numbers[lane];
+            let number = *numbers[lane].get_or_insert(fresh);
+            let key = known.is_none().then(|| self.0.lanes[lane].key);
+            fresh += u32::from(known.is_none());
+            let message: Message = (offset - free, number, key);
             out.serialize_element(&message)?;
             free = offset + 1;
         }
