@@ -8,6 +8,8 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
+from conftest import until
+
 
 def refused(call, code, **arguments):
     with pytest.raises(ClientError) as caught:
@@ -302,3 +304,30 @@ def test_a_dead_letter_queue_says_who_may_use_it(sqs, topic, queue):
     allow = {"redrivePermission": "byQueue", "sourceQueueArns": [f"{arn.rsplit(':', 1)[0]}:{topic}-source"]}
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedriveAllowPolicy": json.dumps(allow)})
     sqs.set_queue_attributes(QueueUrl=source, Attributes=policy)
+
+
+def test_dead_letters_are_moved_back(sqs, topic, queue):
+    def arn(url):
+        names = {"QueueUrl": url, "AttributeNames": ["QueueArn"]}
+        return sqs.get_queue_attributes(**names)["Attributes"]["QueueArn"]
+
+    policy = json.dumps({"deadLetterTargetArn": arn(queue), "maxReceiveCount": 1})
+    attributes = {"RedrivePolicy": policy, "VisibilityTimeout": "0"}
+    source = sqs.create_queue(QueueName=f"{topic}-source", Attributes=attributes)["QueueUrl"]
+    [sqs.send_message(QueueUrl=source, MessageBody=body) for body in "abc"]
+    until("all are dead letters", lambda: receive(sqs, source, WaitTimeSeconds=0) == [])
+    started = sqs.start_message_move_task(SourceArn=arn(queue))["TaskHandle"]
+
+    def latest():
+        return sqs.list_message_move_tasks(SourceArn=arn(queue))["Results"][0]
+
+    until("the task is over", lambda: latest()["Status"] == "COMPLETED")
+    assert latest()["ApproximateNumberOfMessagesMoved"] == 3
+    moved = receive(sqs, source, MaxNumberOfMessages=10, VisibilityTimeout=30)
+    assert [message["Body"] for message in moved] == ["a", "b", "c"]
+    refused(sqs.cancel_message_move_task, "AWS.SimpleQueueService.UnsupportedOperation", TaskHandle=started)
+    refused(sqs.cancel_message_move_task, "InvalidParameterValue", TaskHandle="foobared")
+    refused(sqs.start_message_move_task, "InvalidParameterValue", SourceArn=arn(source))
+    refused(
+        sqs.start_message_move_task, "ResourceNotFoundException", SourceArn=f"{arn(source)}-gone"
+    )
