@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_base::{Offset, PartitionId};
+use forebay_base::{Offset, PartitionId, TopicId};
 use forebay_log::{
     AppendRef, Damage, DataDir, Disk, Examination, FrameRef, Position, ReadOnlyDisk, ReplayFrom,
     Run, Seen, SegmentChange, SegmentInfo, SegmentStore, SnapshotStore, Stored, inspect,
@@ -166,6 +166,7 @@ pub fn dump(
         options,
         tell,
         labels: BTreeMap::new(),
+        topics: BTreeMap::new(),
     };
     let base = teller.snapshots(&store)?;
     let from = base.as_ref().and_then(|(position, payload)| {
@@ -203,6 +204,8 @@ struct Teller<'a> {
     options: &'a DumpOptions,
     tell: &'a mut dyn FnMut(Dumped<'_>) -> ControlFlow<()>,
     labels: BTreeMap<PartitionId, (Arc<str>, u32)>,
+    /// Each topic's name, and how many partitions it has.
+    topics: BTreeMap<TopicId, (Arc<str>, u32)>,
 }
 
 impl Teller<'_> {
@@ -214,9 +217,12 @@ impl Teller<'_> {
     }
 
     fn learn(&mut self, topic: &TopicInfo) {
+        let mut count = 0;
         for (number, id) in (0..).zip(&topic.partitions) {
             self.labels.insert(*id, (topic.name.clone(), number));
+            count = number + 1;
         }
+        self.topics.insert(topic.id, (topic.name.clone(), count));
     }
 
     fn is_wanted(&self, label: &Label) -> bool {
@@ -263,6 +269,24 @@ impl Teller<'_> {
         Ok(base)
     }
 
+    fn learn_from(&mut self, event: &CatalogEvent) {
+        match event {
+            CatalogEvent::TopicCreated(topic) => self.learn(topic),
+            CatalogEvent::TopicGrown { id, partitions, .. } => {
+                let Some((name, count)) = self.topics.get_mut(id) else {
+                    return;
+                };
+                for partition in partitions {
+                    // What a snapshot has told already keeps its place.
+                    let told = self.labels.entry(*partition);
+                    let (_, number) = told.or_insert_with(|| (name.clone(), *count));
+                    *count = *number + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn learn_all(&mut self, state: &ShardState) {
         for topic in state.catalog.topics() {
             self.learn(topic);
@@ -274,17 +298,16 @@ impl Teller<'_> {
         examination: &Examination<'_>,
         from: Option<ReplayFrom<'_>>,
     ) -> Result<ControlFlow<()>, CheckError> {
-        let mut topics = Vec::new();
+        let mut events = Vec::new();
         let known = examination.known(from, &mut |frame| {
             if let FrameRef::State(payload) = frame
-                && let Ok(StateFrame::Catalog(CatalogEvent::TopicCreated(topic))) =
-                    StateFrame::decode(payload)
+                && let Ok(StateFrame::Catalog(event)) = StateFrame::decode(payload)
             {
-                topics.push(topic);
+                events.push(event);
             }
         })?;
-        for topic in topics {
-            self.learn(&topic);
+        for event in &events {
+            self.learn_from(event);
         }
         for segment in known.segments {
             let mut told = false;
@@ -402,9 +425,7 @@ impl Teller<'_> {
         };
         let (kind, partition, change) = match &frame {
             StateFrame::Catalog(event) => {
-                if let CatalogEvent::TopicCreated(topic) = event {
-                    self.learn(topic);
-                }
+                self.learn_from(event);
                 ("catalog", None, format!("{event:?}"))
             }
             StateFrame::Queue { partition, event } => {
