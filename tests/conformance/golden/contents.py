@@ -7,6 +7,7 @@ import pathlib
 import time
 
 import pika
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from conftest import poll_records, until
 
@@ -70,6 +71,15 @@ def put(program):
         asynchronous=False,
     )
     consumer.close()
+
+    # An archive gets older than any queue of SQS may keep its messages.
+    admin = program.admin()
+    for name in ("events", "work", "work-dead", "line.fifo"):
+        for_ever = ConfigEntry(
+            "retention.ms", "-1", incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource("topic", name, incremental_configs=[for_ever])
+        admin.incremental_alter_configs([resource])[resource].result(30)
 
     connection = program.amqp()
     channel = connection.channel()
