@@ -11,7 +11,7 @@ use crate::fill::{self, Fill};
 use crate::process::Usage;
 use crate::report::{Report, mib};
 use crate::work::Work;
-use crate::{Protocol, files, raw_disk};
+use crate::{Protocol, files, process, raw_disk};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -107,12 +107,13 @@ impl Between {
     fn of(before: &Count, after: &Count) -> Self {
         let grown = |name: &str| after.metric(name) - before.metric(name);
         let laid_out = after.laid_out().saturating_sub(before.laid_out()) as f64;
-        let counters = after.metrics.keys().filter(|name| {
-            name.contains("bytes") && name.ends_with("_total") && *name != "forebay_bytes_in_total"
-        });
+        let counters = after
+            .metrics
+            .keys()
+            .filter(|name| name.contains("bytes") && *name != "forebay_bytes_in_total");
         Self {
             seconds: (after.at - before.at).as_secs_f64(),
-            written: (after.usage.written - before.usage.written) as f64 - laid_out,
+            written: (after.usage.written() - before.usage.written()) as f64 - laid_out,
             laid_out,
             records: grown("forebay_records_in_total"),
             settled: grown("forebay_settled_total"),
@@ -153,6 +154,16 @@ pub(crate) async fn run(dir: &Path, start: Start, plan: &Plan, report: &mut Repo
     }
 }
 
+async fn begin(dir: &Path, start: &Start, report: &mut Report) -> Forebay {
+    let forebay = start.run().await;
+    let by = match process::count_blocks(&forebay, dir) {
+        true => "the block layer",
+        false => "the pages made dirty, which may be too much",
+    };
+    report.set("written_as_counted_by", by);
+    forebay
+}
+
 async fn queues(dir: &Path, start: &Start, plan: &Plan, report: &mut Report) {
     for protocol in &plan.protocols {
         let protocol = Protocol::from_str(protocol, true)
@@ -165,9 +176,11 @@ async fn queues(dir: &Path, start: &Start, plan: &Plan, report: &mut Report) {
                 bytes: *bytes,
                 rate: plan.rate,
             };
-            let forebay = start.run().await;
+            let forebay = begin(dir, start, report).await;
+            let group = process::blocks_of(&forebay);
             queue(dir, &forebay, &work, plan, report).await;
             forebay.terminate().await;
+            process::forget_blocks(&group);
             clear(dir);
         }
     }
@@ -235,9 +248,11 @@ fn tell_more(between: &Between, bodies: f64, report: &mut Report) {
 async fn streams(dir: &Path, start: &Start, plan: &Plan, report: &mut Report) {
     for count in &plan.topics {
         for bytes in &plan.bytes {
-            let forebay = start.run().await;
+            let forebay = begin(dir, start, report).await;
+            let group = process::blocks_of(&forebay);
             stream(dir, &forebay, *count, *bytes, plan, report).await;
             forebay.kill().await;
+            process::forget_blocks(&group);
             clear(dir);
         }
     }

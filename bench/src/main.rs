@@ -162,11 +162,11 @@ const QUIET: Duration = Duration::from_secs(3);
 /// Waits until the program has written nothing for a while: what it works off behind the scenes is
 /// done.
 async fn settle_down(forebay: &Forebay) {
-    let mut written = Usage::of(forebay).written;
+    let mut written = Usage::of(forebay).dirtied;
     let mut since = Instant::now();
     while since.elapsed() < QUIET {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = Usage::of(forebay).written;
+        let now = Usage::of(forebay).dirtied;
         if now != written {
             (written, since) = (now, Instant::now());
         }
