@@ -29,7 +29,9 @@ pub struct JournalOptions {
     /// Bytes of the file system that stay free: no file is allocated that would take them.
     /// Default 64 MiB.
     pub min_free_bytes: u64,
-    /// How many dropped files are kept for reuse. Default 2.
+    /// How many dropped files are kept for reuse, two at most while space is low. Default 6: several
+    /// are dropped at once when the journal is worked off, and laying out a new one costs as much
+    /// as writing it full.
     pub spare_files: usize,
     /// How segments are written and read.
     pub segments: SegmentOptions,
@@ -43,7 +45,7 @@ impl Default for JournalOptions {
             cold_cache_bytes: 16 << 20,
             retain_bytes: 256 << 20,
             min_free_bytes: 64 << 20,
-            spare_files: 2,
+            spare_files: 6,
             segments: SegmentOptions::default(),
         }
     }

@@ -18,6 +18,8 @@ use crate::space::{Space, SpaceGauge};
 /// How long to wait before asking a full disk again.
 const RETRY: Duration = Duration::from_millis(200);
 const ZEROS: usize = 1 << 20;
+/// Dropped files kept for reuse while space is low.
+const LOW_SPARES: usize = 2;
 /// Writes end on a multiple of this, the page size of the operating system's cache.
 pub(crate) const PAGE: usize = 4096;
 
@@ -150,7 +152,12 @@ impl Supply {
     /// Takes back a file that is no longer needed; it must not be open for reading any more.
     pub(crate) fn give_back(&self, number: u64) -> Result<(), DiskError> {
         let path = journal_path(&self.dir, number);
-        let keep = self.state.lock().spares.len() < self.options.spare_files;
+        let most = match self.gauge.get() {
+            Space::Ok => self.options.spare_files,
+            // Segments need the room too.
+            Space::Low => self.options.spare_files.min(LOW_SPARES),
+        };
+        let keep = self.state.lock().spares.len() < most;
         if keep {
             let spare = spare_path(&self.dir, number);
             self.disk.rename(&path, &spare).at("set aside", &path)?;
