@@ -221,7 +221,8 @@ pub(crate) struct Options {
     pub(crate) min_free: Option<ByteSize>,
 
     /// Where older data goes: a directory, or a bucket as s3://BUCKET/PREFIX (gs:// and az:// are
-    /// known too); see SEGMENTS below [default: segments in the data directory]
+    /// known too); `forebay --help` ends with how to reach one [default: segments in the data
+    /// directory]
     #[arg(long, env = "FOREBAY_SEGMENTS", help_heading = STORAGE, value_name = "DIR|URL")]
     pub(crate) segments: Option<Place>,
 
