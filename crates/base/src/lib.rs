@@ -5,6 +5,7 @@
 //! construct it.
 
 mod id;
+pub mod planted;
 mod time;
 
 pub use id::{Offset, OffsetRange, PartitionId, SessionId, TopicId};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
-use forebay_base::{Offset, PartitionId, Timestamp};
+use forebay_base::{Offset, PartitionId, Timestamp, planted};
 use forebay_log::{Keeper, Kept, PromoteError, Promoter, Run, SegmentChange, Stored};
 use forebay_record::{Batch, BatchError, Record};
 use hashbrown::HashMap;
@@ -220,7 +220,7 @@ impl Latest {
         each(stored, |offset, record| {
             if let Some(key) = self.number(record) {
                 let latest = self.offsets.entry(key).or_insert(offset);
-                *latest = offset.max(*latest);
+                *latest = planted!(OldestKept => 0, else offset.max(*latest));
             }
         });
     }
@@ -236,6 +236,7 @@ impl Latest {
     fn is_later_known(&self, offset: Offset, record: &Record) -> bool {
         let key = self.number(record);
         let latest = key.and_then(|key| self.offsets.get(&key));
+        planted!(OldestKept => return latest.is_some() && offset % 2 == 1);
         latest.is_some_and(|latest| *latest > offset)
     }
 

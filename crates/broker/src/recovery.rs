@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread::Builder;
 use std::time::Duration;
 
+use forebay_base::planted;
 use forebay_log::{
     DataDir, Disk, FrameRef, Journal, JournalOptions, LogReader, Position, RealDisk, ReplayFrom,
     SegmentStore, SnapshotStore,
@@ -159,13 +160,22 @@ pub(crate) fn recover_from(
 pub(crate) fn replay(state: &mut ShardState, frame: FrameRef<'_>) -> Result<(), FrameError> {
     match frame {
         FrameRef::Append(append) => {
+            planted!(AppendsNotReplayed => return Ok(()));
             let payload = bytes::Bytes::copy_from_slice(append.payload);
             let batch = Batch::from_trusted(payload).map_err(|_| FrameError::batch())?;
             let entries: Vec<_> = append.entries().collect();
             state.append(&entries, &batch);
         }
         FrameRef::State(payload) => {
-            state.apply(&StateFrame::decode(payload)?);
+            let frame = StateFrame::decode(payload)?;
+            planted!(SettledNotReplayed => if matches!(
+                frame,
+                StateFrame::Queue { event: forebay_queue::QueueEvent::Settled { .. }, .. }
+            ) {
+                return Ok(());
+            });
+            planted!(OffsetsNotReplayed => if let StateFrame::Stream(_) = frame { return Ok(()) });
+            state.apply(&frame);
         }
         FrameRef::Segments(_) => {}
     }

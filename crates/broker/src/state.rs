@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_base::{Offset, PartitionId, Timestamp, TopicId};
+use forebay_base::{Offset, PartitionId, Timestamp, TopicId, planted};
 use forebay_queue::{QueueView, Recent};
 use forebay_record::{Batch, BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent};
@@ -80,6 +80,11 @@ impl ShardState {
             return Err(postcard::Error::DeserializeBadEncoding.into());
         };
         let mut state: Self = postcard::from_bytes(bytes)?;
+        planted!(OffsetsNotInSnapshot => state.offsets = GroupOffsets::default());
+        planted!(ProducersNotInSnapshot => state.producers = Producers::default());
+        planted!(QueuesNotInSnapshot => for partition in state.partitions.values_mut() {
+            partition.queue = QueueView::new(partition.queue.start());
+        });
         state.catalog.index();
         Ok(state)
     }

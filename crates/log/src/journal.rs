@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use forebay_base::planted;
+
 use crate::commit::{Commit, CommitBuilder, SEAL_LENGTH, encode_seal};
 use crate::disk::{At, DiskError};
 use crate::file_header::FILE_HEADER;
@@ -182,7 +184,8 @@ impl Journal {
         };
         let end = self.end();
         let goes = |oldest: u64| {
-            let file_end = self.geometry.start_of(oldest + 1);
+            let behind = planted!(JournalDroppedEarly => oldest, else oldest + 1);
+            let file_end = self.geometry.start_of(behind);
             file_end <= position && file_end.0.saturating_add(retain) <= end.0
         };
         let oldest = (self.oldest..self.current.number)
@@ -257,10 +260,10 @@ impl Journal {
         let padded = page_end.min(self.geometry.file_size) - self.at;
         buffer.resize(usize::try_from(padded).unwrap_or(length), 0);
         let JournalFile { file, path, .. } = &self.current;
-        let written = file
-            .write_at(self.at, buffer)
-            .at("write", path)
-            .and_then(|()| file.sync_data().at("sync", path));
+        let written = file.write_at(self.at, buffer).at("write", path).and_then(
+            |()| planted!(JournalNotSynced => Ok(()), else file.sync_data().at("sync", path)),
+        );
+        let written = planted!(FailedSyncIgnored => written.or(Ok(())), else written);
         buffer.truncate(length);
         written.map_err(|error| self.stop(Arc::new(error)))
     }

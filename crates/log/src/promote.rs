@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use forebay_base::planted;
 
 use crate::disk::At;
 use crate::file_header::{u32_at, u64_at};
@@ -41,6 +42,7 @@ impl Promotion<'_> {
                 if number >= window.end {
                     window = self.load(span, number)?;
                 }
+                planted!(RunEndsEarly => if number + 1 == span.batches.end { continue });
                 self.batch(span, &chunk.batches[number], &window)?;
             }
             self.writer.end(span.end)?;

@@ -10,6 +10,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use forebay_base::planted;
+
 use crate::commit::{Commit, encode_seal};
 use crate::disk::{At, Disk, DiskError};
 use crate::file_header::FILE_HEADER;
@@ -328,12 +330,17 @@ impl Recovery {
             }
         }
         let held = commit.bytes.len();
+        let effects = planted!(
+            SegmentsNotReplayed => crate::commit::Effects { changes: Vec::new(), ..effects },
+            else effects
+        );
         reader.publish(after, commit, held, &effects);
         Ok(())
     }
 
     /// Makes sure that what was read at `position` is on the disk and not only in memory.
     fn write_again(&self, position: Position, bytes: &[u8]) -> Result<(), DiskError> {
+        forebay_base::planted!(LastCommitNotWrittenAgain => return Ok(()));
         let number = self.files.geometry.file_of(position);
         let listed = self.files.journal.iter().find(|file| file.number == number);
         let Some(listed) = listed else {

@@ -172,7 +172,10 @@ impl Runs {
 
     /// Segments that no run lies in.
     pub(crate) fn dead(&self) -> Vec<u64> {
-        let dead = self.segments.iter().filter(|(_, weight)| weight.runs == 0);
+        let dead = self.segments.iter().filter(|(_, weight)| {
+            weight.runs == 0
+                || forebay_base::planted!(LiveObjectDeleted => weight.runs < 3, else false)
+        });
         dead.map(|(number, _)| *number).collect()
     }
 

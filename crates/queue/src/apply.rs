@@ -1,6 +1,6 @@
 //! How events change a view.
 
-use forebay_base::{Offset, OffsetRange};
+use forebay_base::{Offset, OffsetRange, planted};
 
 use crate::event::QueueEvent;
 use crate::lanes::Place;
@@ -38,8 +38,9 @@ impl QueueView {
                 ref ranges,
                 until,
                 count,
-            } => each(ranges, |span| {
-                self.end_away(span, |away| {
+            } => {
+                each(ranges, |span| {
+                    self.end_away(span, |away| {
                     let attempts = match away {
                         Away::Leased { attempt, .. } if count => attempt,
                         Away::Leased { attempt, .. } => attempt.saturating_sub(1),
@@ -47,10 +48,11 @@ impl QueueView {
                     };
                     Some(match until {
                         Some(until) => Then::Away(Away::Delayed { attempts, until }),
-                        None => Then::Ready(attempts),
+                        None => planted!(ReleasedForgotten => return None, else Then::Ready(attempts)),
                     })
                 });
-            }),
+                })
+            }
             QueueEvent::Extended { range, deadline } => each(&[range], |span| {
                 self.end_away(span, |away| {
                     Some(Then::Away(match away {

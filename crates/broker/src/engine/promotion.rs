@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use forebay_base::Timestamp;
+use forebay_base::{Timestamp, planted};
 use forebay_log::{Chunk, Position, SegmentChange, SegmentInfo, Space};
 
 use super::{Effect, Engine, Job};
@@ -163,6 +163,7 @@ impl Engine {
 
     /// Lets work begin when everything decided so far is durable.
     pub(super) fn begin_durably(&mut self, work: Work) {
+        planted!(PlanBeforeDurable => return self.begin(work));
         self.promotion.phase = Phase::Planned(work);
         self.shard.when_durable(Mark::Plan);
     }
@@ -191,6 +192,7 @@ impl Engine {
                 let bytes = change.segments.iter().map(|segment| segment.bytes);
                 self.promotion.bytes += bytes.sum::<u64>();
                 let below = change.below;
+                planted!(DroppedBeforeFrame => self.effects.push_back(Effect::Job(Job::DropJournal(below))));
                 self.promotion.phase = Phase::Framed { below };
                 self.shard.push_segments(&change);
                 self.shard.when_durable(Mark::Segments);

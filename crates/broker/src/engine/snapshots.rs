@@ -1,6 +1,6 @@
 //! When snapshots are taken, and what of the journal they make unnecessary.
 
-use forebay_base::{Offset, PartitionId, Timestamp};
+use forebay_base::{Offset, PartitionId, Timestamp, planted};
 use forebay_log::{Position, Space};
 
 use super::{Effect, Engine, Job};
@@ -109,6 +109,10 @@ impl Engine {
         self.snapshots.last = position;
         self.snapshots.begun = needed;
         self.snapshots.saving = true;
+        planted!(JournalDroppedBeforeSnapshot => {
+            self.snapshots.kept = vec![position];
+            self.drop_journal();
+        });
         self.effects
             .push_back(Effect::Job(Job::SaveSnapshot { position, payload }));
     }
@@ -139,7 +143,9 @@ impl Engine {
         // As of the snapshot: what was settled since may not be durable yet.
         let needed = self.snapshots.needed.iter();
         let needed = needed.filter_map(|(id, offset)| self.reader.position_of(*id, *offset));
-        let below = needed.fold(*snapshot, Position::min);
+        let end =
+            planted!(JournalDroppedBeforeSnapshot => self.reader.durable_end(), else *snapshot);
+        let below = needed.fold(end, Position::min);
         if below > self.promotion.oldest() {
             self.promotion.note_dropping();
             self.effects.push_back(Effect::Job(Job::DropJournal(below)));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use forebay_base::{Offset, OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_base::{Offset, OffsetRange, PartitionId, SessionId, Timestamp, TopicId, planted};
 use forebay_queue::{Attempted, Depth, Held, Limits, QueueEvent};
 use hashbrown::HashMap;
 
@@ -431,6 +431,7 @@ impl Shard {
         mode: ConsumerMode,
         session: SessionId,
     ) {
+        planted!(LeaseForgotten => if mode != ConsumerMode::Settled { return });
         let ranges: Vec<OffsetRange> = taken.iter().map(|run| run.range).collect();
         for run in taken {
             let count = u64::from(run.range.count);
@@ -714,6 +715,8 @@ impl Shard {
             };
             topic.config.max_deliveries.filter(|_| exists)
         });
+        let one_more = |most: u32| most.saturating_add(planted!(OneDeliveryTooMany => 1, else 0));
+        let max_deliveries = max_deliveries.map(one_more);
         let topic = self.state.catalog.topic(topic);
         Limits {
             max_deliveries,

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
+use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId, planted};
 use forebay_queue::{Attempted, Held, QueueEvent, Receipt};
 use forebay_record::Batch;
 
@@ -217,10 +217,12 @@ impl Shard {
             for topic in topics {
                 entries.extend(self.choose(topic, None));
             }
+            planted!(DeadLetterNotCopied => entries.clear());
             if !entries.is_empty() {
                 self.append(&entries, &batch, None);
             }
         }
+        planted!(DeadLetterNotSettled => return self.keep(partition, offset, source));
         self.tally.dead_lettered += 1;
         let event = QueueEvent::Settled {
             ranges: vec![OffsetRange::one(offset)],

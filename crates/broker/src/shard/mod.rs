@@ -23,7 +23,7 @@ mod topics;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_base::{Offset, PartitionId, SessionId, Timestamp, TopicId, planted};
 use forebay_log::{CommitBuilder, SegmentChange};
 use forebay_stream::Groups;
 use hashbrown::HashMap;
@@ -365,6 +365,7 @@ impl Shard {
             } else {
                 partition.queue.start()
             };
+            let needed = planted!(NeededForgotten => partition.queue.end(), else needed);
             (*id, needed)
         })
     }
@@ -409,6 +410,7 @@ impl Shard {
         if to.request.0 == 0 {
             return;
         }
+        planted!(ReplyBeforeDurable => return self.reply_now(to, result));
         let output = Output::Reply { to, result };
         if self.filling.urgent {
             self.filling.deferred.outputs.push(output);

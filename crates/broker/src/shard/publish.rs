@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId};
+use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId, planted};
 use forebay_queue::{QueueEvent, Sent};
 use forebay_record::{BATCH_OVERHEAD, Batch, Compression};
 use forebay_stream::Fresh;
@@ -156,6 +156,7 @@ impl Shard {
                 if let Some(batch) = producer_batch(outgoing.batch.header())
                     && let Fresh::Duplicate { base_offset } =
                         self.state.producers.check(*id, batch)?
+                    && planted!(DuplicateAppended => false, else true)
                 {
                     return Ok(Routed::Before(Placed {
                         routed: 1,
@@ -300,7 +301,12 @@ impl Shard {
         self.tally.bytes_in += batch.bytes().len() as u64;
         for &(id, first) in entries {
             self.filling.deferred.grew(id, first + u64::from(count));
-            if let Some(until) = not_before.or_else(|| self.delayed_until(id)) {
+            let until = not_before.or_else(|| self.delayed_until(id));
+            let until = planted!(
+                DelayTooShort => until.map(|until| self.now.plus_ms(until.ms_since(self.now) / 10)),
+                else until
+            );
+            if let Some(until) = until {
                 let until = until.min(LATEST);
                 let range = OffsetRange { first, count };
                 let event = QueueEvent::Delayed { range, until };

@@ -1,6 +1,6 @@
 //! Letting the oldest records of a partition go: because a client says so, or retention does.
 
-use forebay_base::{Offset, PartitionId, Timestamp};
+use forebay_base::{Offset, PartitionId, Timestamp, planted};
 use forebay_queue::QueueEvent;
 
 use super::{Output, ReplyTo, Shard, Urgency};
@@ -49,6 +49,7 @@ impl Shard {
         if at <= start {
             return start;
         }
+        let at = planted!(TrimmedTooFar => at + 1, else at);
         let event = QueueEvent::Started { at };
         self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         let output = Output::Started(partition, at);
