@@ -93,8 +93,6 @@ mod switch {
         SegmentsNotReplayed,
         /// Replies leave before what they rest on is durable.
         ReplyBeforeDurable,
-        /// Segments are written by a plan that rests on what is not durable.
-        PlanBeforeDurable,
         /// Snapshots forget committed offsets.
         OffsetsNotInSnapshot,
         /// Snapshots forget the sequence numbers of producers.
@@ -111,8 +109,8 @@ mod switch {
         ReleasedForgotten,
         /// Leases are not kept.
         LeaseForgotten,
-        /// A delay is one tenth of what it should be.
-        DelayTooShort,
+        /// A delay is forgotten.
+        DelayForgotten,
         /// Messages are handed out once more than is allowed.
         OneDeliveryTooMany,
         /// A dead letter stays where it was.

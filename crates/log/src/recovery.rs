@@ -330,10 +330,12 @@ impl Recovery {
             }
         }
         let held = commit.bytes.len();
-        let effects = planted!(
-            SegmentsNotReplayed => crate::commit::Effects { changes: Vec::new(), ..effects },
-            else effects
-        );
+        planted!(SegmentsNotReplayed => {
+            let changes = Vec::new();
+            let effects = crate::commit::Effects { changes, ..effects };
+            reader.publish(after, commit, held, &effects);
+            return Ok(());
+        });
         reader.publish(after, commit, held, &effects);
         Ok(())
     }

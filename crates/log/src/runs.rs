@@ -173,8 +173,7 @@ impl Runs {
     /// Segments that no run lies in.
     pub(crate) fn dead(&self) -> Vec<u64> {
         let dead = self.segments.iter().filter(|(_, weight)| {
-            weight.runs == 0
-                || forebay_base::planted!(LiveObjectDeleted => weight.runs < 3, else false)
+            forebay_base::planted!(LiveObjectDeleted => weight.runs < 3, else weight.runs == 0)
         });
         dead.map(|(number, _)| *number).collect()
     }

@@ -55,7 +55,7 @@ impl Profile {
             crashes: if calm { 0 } else { chance.between(1, 20) },
             faults: if calm { 0 } else { chance.between(0, 20) },
             cramped: chance.one_in(5),
-            rot: !calm && chance.one_in(4),
+            rot: !calm && chance.one_in(3),
             longest: [80, 600, 3000][chance.weighted(&[2, 3, 2])],
             haste: chance.between(25, 65),
         }

@@ -163,7 +163,6 @@ impl Engine {
 
     /// Lets work begin when everything decided so far is durable.
     pub(super) fn begin_durably(&mut self, work: Work) {
-        planted!(PlanBeforeDurable => return self.begin(work));
         self.promotion.phase = Phase::Planned(work);
         self.shard.when_durable(Mark::Plan);
     }

@@ -143,9 +143,7 @@ impl Engine {
         // As of the snapshot: what was settled since may not be durable yet.
         let needed = self.snapshots.needed.iter();
         let needed = needed.filter_map(|(id, offset)| self.reader.position_of(*id, *offset));
-        let end =
-            planted!(JournalDroppedBeforeSnapshot => self.reader.durable_end(), else *snapshot);
-        let below = needed.fold(end, Position::min);
+        let below = needed.fold(*snapshot, Position::min);
         if below > self.promotion.oldest() {
             self.promotion.note_dropping();
             self.effects.push_back(Effect::Job(Job::DropJournal(below)));

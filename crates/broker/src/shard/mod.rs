@@ -365,8 +365,10 @@ impl Shard {
             } else {
                 partition.queue.start()
             };
-            let needed = planted!(NeededForgotten => partition.queue.end(), else needed);
-            (*id, needed)
+            (
+                *id,
+                planted!(NeededForgotten => partition.queue.end(), else needed),
+            )
         })
     }
 

@@ -301,12 +301,8 @@ impl Shard {
         self.tally.bytes_in += batch.bytes().len() as u64;
         for &(id, first) in entries {
             self.filling.deferred.grew(id, first + u64::from(count));
-            let until = not_before.or_else(|| self.delayed_until(id));
-            let until = planted!(
-                DelayTooShort => until.map(|until| self.now.plus_ms(until.ms_since(self.now) / 10)),
-                else until
-            );
-            if let Some(until) = until {
+            if let Some(until) = not_before.or_else(|| self.delayed_until(id)) {
+                planted!(DelayForgotten => continue);
                 let until = until.min(LATEST);
                 let range = OffsetRange { first, count };
                 let event = QueueEvent::Delayed { range, until };

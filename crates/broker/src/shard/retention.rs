@@ -49,8 +49,10 @@ impl Shard {
         if at <= start {
             return start;
         }
-        let at = planted!(TrimmedTooFar => at + 1, else at);
-        let event = QueueEvent::Started { at };
+        let event = planted!(
+            TrimmedTooFar => QueueEvent::Started { at: at + 1 },
+            else QueueEvent::Started { at }
+        );
         self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         let output = Output::Started(partition, at);
         self.filling.deferred.outputs.push(output);

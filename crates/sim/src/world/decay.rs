@@ -53,7 +53,10 @@ impl World {
     }
 
     fn some_byte(&mut self, files: &[(PathBuf, u64)]) -> Option<(PathBuf, u64)> {
-        let filled: Vec<_> = files.iter().filter(|(_, size)| *size > 0).collect();
+        let segments = self.chance.one_in(2);
+        let fits =
+            |(path, size): &&(PathBuf, u64)| *size > 0 && (!segments || path.starts_with(SEGMENTS));
+        let filled: Vec<_> = files.iter().filter(fits).collect();
         let (path, size) = self.chance.pick(&filled)?;
         Some((path.clone(), self.chance.below(*size)))
     }
