@@ -246,7 +246,7 @@ impl Simulated {
 
     /// The workers that have something to do.
     pub fn busy(&self) -> Vec<Worker> {
-        let low = self.journal.space().get() == Space::Low;
+        let low = self.wants_file();
         let all = [
             (Worker::Journal, low || !self.journal_jobs.is_empty()),
             (Worker::Snapshots, !self.snapshot_jobs.is_empty()),
@@ -293,6 +293,12 @@ impl Simulated {
         true
     }
 
+    /// Whether the next journal file is still to be made: in life a thread does that at once.
+    fn wants_file(&self) -> bool {
+        let space = self.journal.space();
+        space.get() == Space::Low || !space.is_ready()
+    }
+
     fn step_journal(&mut self) -> bool {
         let (below, had_one) = match self.journal_jobs.pop_front() {
             Some(Job::Write(commit)) => {
@@ -301,7 +307,7 @@ impl Simulated {
                 return true;
             }
             Some(Job::DropJournal(below)) => (below, true),
-            _ if self.journal.space().get() == Space::Low => (Position(0), false),
+            _ if self.wants_file() => (Position(0), false),
             _ => return false,
         };
         if let Err(error) = self.journal.drop_below(below) {
