@@ -52,6 +52,10 @@ pub(crate) struct Plan {
     /// Bytes of a stream that are measured
     #[arg(long, default_value = "4000000000")]
     stream: u64,
+    /// Bytes of a stream's bodies per second: fewer than can be worked off, so that the journal
+    /// does not grow meanwhile
+    #[arg(long, default_value = "100000000")]
+    stream_rate: u64,
     /// Bytes of a stream's batches
     #[arg(long, default_value_t = 32 << 10)]
     batch_bytes: usize,
@@ -271,7 +275,8 @@ async fn stream(
     fill::make_topics(address, &names).await;
     let batch = (plan.batch_bytes / value).max(1);
     let fill = |bytes: u64| {
-        let fill = Fill::of_bytes(names.clone(), bytes / topics as u64, value, batch);
+        let mut fill = Fill::of_bytes(names.clone(), bytes / topics as u64, value, batch);
+        fill.rate = Some(plan.stream_rate);
         async move {
             let filled = tokio::task::spawn_blocking(move || fill.run(address, |_| {}));
             filled.await.expect("the filling does not panic")

@@ -80,6 +80,7 @@ async fn fill(forebay: &Forebay, plan: &Plan, report: &mut Report) {
         records: plan.messages,
         value: plan.bytes,
         batch: plan.batch,
+        rate: None,
     };
     let (address, every) = (forebay.kafka(), (plan.messages / LOOKS).max(1));
     let (progress, mut looks) = mpsc::unbounded_channel();

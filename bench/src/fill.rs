@@ -26,6 +26,8 @@ pub(crate) struct Fill {
     pub(crate) value: usize,
     /// Records of a batch.
     pub(crate) batch: usize,
+    /// Bytes of values per second, of all topics together; `None`: as many as go.
+    pub(crate) rate: Option<u64>,
 }
 
 /// What was filled in.
@@ -70,6 +72,7 @@ impl Fill {
             topics,
             value,
             batch,
+            rate: None,
         }
     }
 
@@ -99,8 +102,14 @@ impl Fill {
             }
             look(acknowledged);
         };
+        let mut sent = 0;
         for _ in 0..rounds {
             for some in self.topics.chunks(together) {
+                if let Some(rate) = self.rate {
+                    let due = Duration::from_secs_f64(sent as f64 / rate.max(1) as f64);
+                    std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                }
+                sent += (some.len() * self.value * self.batch) as u64;
                 send(&mut wire, some, &batch);
                 waiting.push_back(some);
                 if waiting.len() >= UNDER_WAY {
