@@ -64,9 +64,25 @@ impl Ledger {
             let mut offsets = run.range.offsets();
             offsets.all(|offset| {
                 let place = self.place(run.partition, offset);
-                place.is_none_or(super::Place::is_owed)
+                let owed = place.is_none_or(super::Place::is_owed);
+                owed && self.excuse(run.partition, offset, false).is_none()
             })
         })
+    }
+
+    /// Messages whose number nobody knows were handed out and could not be read: they may be any
+    /// of those that are nowhere yet.
+    pub(crate) fn doubt_unseen(&mut self, deliveries: &Deliveries) {
+        let unseen = deliveries.runs.iter().any(|run| {
+            let mut offsets = run.range.offsets();
+            offsets.any(|offset| self.place(run.partition, offset).is_none())
+        });
+        let topic = deliveries.topic;
+        if unseen && let Some(known) = self.topics.get_mut(&topic) {
+            known.purged = true;
+            let wanted = self.wanted.extract_if(.., |(of, _)| *of == topic);
+            self.maybe.extend(wanted);
+        }
     }
 
     /// A purge is under way: whatever is there may go.

@@ -357,6 +357,9 @@ impl Ledger {
                 self.maybe.insert((topic, number));
             }
         }
+        let taken = |topic: &TopicId| self.topics.get(topic).is_some_and(|t| t.at_most_once);
+        let unseen = self.wanted.extract_if(.., |(topic, _)| taken(topic));
+        self.maybe.extend(unseen);
         let at_most_once: Vec<_> = self
             .topics
             .values()

@@ -378,6 +378,9 @@ impl World {
             }
             Some(_) => return,
             None if producer.queue.len() >= UNDER_WAY => return,
+            // The first batch of a producer is taken whatever its number: another that passes it
+            // because it is refused would shut it out.
+            None if producer.done.is_empty() && !producer.queue.is_empty() => return,
             None => {
                 let (topic, sender) = (producer.topic, producer.sender);
                 let sequence = producer.next_sequence;

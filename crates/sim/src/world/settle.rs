@@ -133,6 +133,11 @@ impl World {
             Settled::Expired => outcome == Outcome::Ack,
             Settled::Stale | Settled::Gone => false,
         };
+        // A dead letter may be seen at its target before whoever rejected it is told.
+        let seen = outcome == Outcome::DeadLetter && place.fate == Fate::Settled;
+        if seen {
+            return Ok(());
+        }
         if took_effect && place.fate == Fate::Settled {
             return broken(
                 format!("{partition}/{offset} is settled"),
@@ -238,6 +243,7 @@ impl World {
             }
         }
         if !read {
+            self.ledger.doubt_unseen(deliveries);
             self.unread.push((session, mode, deliveries.clone()));
         }
         Ok(())
