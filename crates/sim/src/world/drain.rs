@@ -1,5 +1,6 @@
 //! The end of a world: everything works, and everything that is owed must come.
 
+use forebay_base::TopicId;
 use forebay_broker::simulation::Worker;
 use forebay_broker::{Command, ConsumerMode, Outcome, Receive};
 
@@ -94,24 +95,11 @@ impl World {
         for _ in 0..ROUNDS {
             let before = (self.stats.delivered, self.moving());
             for topic in self.ledger.present() {
-                let receive = Receive {
-                    topic,
-                    attempt: None,
-                    max: 100,
-                    until: None,
-                    mode: ConsumerMode::LeaseMs(600_000),
-                };
                 if self.ledger.topics[&topic].is_work() {
-                    let asked = Asked::Receive(self.sessions[0], receive.clone());
-                    self.submit(0, asked, Command::Receive(receive));
+                    self.ask_for_work(topic);
                 }
             }
-            self.answer_everything()?;
-            let held: Vec<Held> = std::mem::take(&mut self.held);
-            for some in held.chunks(50) {
-                self.settle_these(some, Outcome::Ack);
-            }
-            self.answer_everything()?;
+            self.settle_what_came()?;
             match before == (self.stats.delivered, self.moving()) {
                 true => quiet += 1,
                 false => quiet = 0,
@@ -123,6 +111,27 @@ impl World {
             self.advance(if quiet == 0 { 100 } else { 31_000 });
         }
         broken("topics become empty", "messages keep coming")
+    }
+
+    fn ask_for_work(&mut self, topic: TopicId) {
+        let receive = Receive {
+            topic,
+            attempt: None,
+            max: 100,
+            until: None,
+            mode: ConsumerMode::LeaseMs(600_000),
+        };
+        let asked = Asked::Receive(self.sessions[0], receive.clone());
+        self.submit(0, asked, Command::Receive(receive));
+    }
+
+    fn settle_what_came(&mut self) -> Audited {
+        self.answer_everything()?;
+        let held: Vec<Held> = std::mem::take(&mut self.held);
+        for some in held.chunks(50) {
+            self.settle_these(some, Outcome::Ack);
+        }
+        self.answer_everything()
     }
 
     fn moving(&self) -> usize {
@@ -212,24 +221,11 @@ impl World {
         files * profile.file_bytes + 3 * profile.snapshot_every
     }
 
-    fn fill_and_empty(&mut self, topic: forebay_base::TopicId) -> Audited {
+    fn fill_and_empty(&mut self, topic: TopicId) -> Audited {
         self.publish_filler(topic);
         self.answer_everything()?;
-        let receive = Receive {
-            topic,
-            attempt: None,
-            max: 100,
-            until: None,
-            mode: ConsumerMode::LeaseMs(600_000),
-        };
-        let asked = Asked::Receive(self.sessions[0], receive.clone());
-        self.submit(0, asked, Command::Receive(receive));
-        self.answer_everything()?;
-        let held: Vec<Held> = std::mem::take(&mut self.held);
-        for some in held.chunks(50) {
-            self.settle_these(some, Outcome::Ack);
-        }
-        self.answer_everything()?;
+        self.ask_for_work(topic);
+        self.settle_what_came()?;
         self.advance(1_000);
         self.answer_everything()
     }
