@@ -165,21 +165,7 @@ impl Promoter {
             }
             Ok(())
         })?;
-        change.segments = written.segments;
-        for part in &mut change.partitions {
-            part.runs.clear();
-        }
-        for (partition, runs) in written.runs {
-            for run in runs {
-                let behind = change.partitions.partition_point(|part| {
-                    let start = part.replaces.as_ref().map_or(0, |range| range.start);
-                    (part.partition, start) <= (partition, run.first)
-                });
-                if let Some(part) = change.partitions[..behind].last_mut() {
-                    part.runs.push(run);
-                }
-            }
-        }
+        put_in_place(&mut change, written);
         Ok(change)
     }
 
@@ -297,6 +283,26 @@ impl Promoter {
             }
         }
         written
+    }
+}
+
+/// The runs that were written, instead of those that were read, each in the part of the change
+/// whose range it begins in. Parts rise by partition and range.
+pub(crate) fn put_in_place(change: &mut SegmentChange, written: Written) {
+    change.segments = written.segments;
+    for part in &mut change.partitions {
+        part.runs.clear();
+    }
+    for (partition, runs) in written.runs {
+        for run in runs {
+            let behind = change.partitions.partition_point(|part| {
+                let start = part.replaces.as_ref().map_or(0, |range| range.start);
+                (part.partition, start) <= (partition, run.first)
+            });
+            if let Some(part) = change.partitions[..behind].last_mut() {
+                part.runs.push(run);
+            }
+        }
     }
 }
 

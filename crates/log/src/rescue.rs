@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::examine::runs_in;
-use crate::promoter::{PromoteError, Promoter};
+use crate::promoter::{PromoteError, Promoter, put_in_place};
 use crate::segment::{PartitionChange, Rescued, SegmentChange, rescue};
 
 impl Promoter {
@@ -49,21 +49,7 @@ impl Promoter {
             }
             Ok(())
         })?;
-        change.segments = written.segments;
-        for part in &mut change.partitions {
-            part.runs.clear();
-        }
-        for (partition, runs) in written.runs {
-            for run in runs {
-                let of = change.partitions.iter_mut().find(|part| {
-                    let range = part.replaces.clone().unwrap_or_default();
-                    part.partition == partition && range.contains(&run.first)
-                });
-                if let Some(part) = of {
-                    part.runs.push(run);
-                }
-            }
-        }
+        put_in_place(&mut change, written);
         Ok(change)
     }
 
