@@ -63,6 +63,7 @@ class BadRoad:
         self.lock = threading.Lock()
         self.counts = dict.fromkeys(("carried", "throttled", "cut", "lost"), 0)
         self.listener = None
+        self.blocked = threading.Event()
         self.port = free_port()
         self.open()
 
@@ -77,6 +78,7 @@ class BadRoad:
 
     def open(self):
         road = self
+        self.blocked.clear()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -101,11 +103,15 @@ class BadRoad:
         threading.Thread(target=self.listener.serve_forever, daemon=True).start()
 
     def block(self):
-        """As if the server were gone: nobody listens."""
+        """As if the server were gone: nobody listens, nor answers on connections kept alive."""
+        self.blocked.set()
         self.listener.shutdown()
         self.listener.server_close()
 
     def carry(self, request):
+        if self.blocked.is_set():
+            request.close_connection = True
+            return
         with self.lock:
             fate = next(self.fates)
             self.counts[fate] += 1
