@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::routing::Router;
 use crate::{
-    Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, Fields, TopicConfig,
-    TopicInfo,
+    Binding, Destination, ExchangeConfig, ExchangeInfo, ExchangeKind, Fields, SettingChange,
+    TopicConfig, TopicInfo, namespace,
 };
 
 /// What happened to the catalog. A frame of the journal: variants are only ever added at the end.
@@ -52,6 +52,7 @@ pub(crate) enum CatalogChange {
         to: Arc<str>,
         by: i64,
     },
+    Settings(Vec<SettingChange>),
     None,
 }
 
@@ -116,6 +117,7 @@ impl Catalog {
     }
 
     pub(crate) fn is_reserved(name: &str) -> bool {
+        let (_, name) = namespace::split(name);
         name.is_empty() || BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
     }
 
@@ -172,7 +174,7 @@ impl Catalog {
             .filter(move |binding| binding.destination == *destination)
     }
 
-    /// Adds the topics a message goes to, each once. The default exchange routes by topic name.
+    /// Adds the topics a message goes to, each once. A default exchange routes by topic name.
     pub(crate) fn route(
         &self,
         exchange: &str,
@@ -180,8 +182,13 @@ impl Catalog {
         fields: &Fields,
         into: &mut Vec<TopicId>,
     ) {
-        if exchange.is_empty() {
-            let named = self.names.get(routing_key);
+        let (space, local) = namespace::split(exchange);
+        if local.is_empty() {
+            let named = match space {
+                "" if namespace::split(routing_key).0.is_empty() => self.names.get(routing_key),
+                "" => None,
+                space => self.names.get(&*format!("{space}{routing_key}")),
+            };
             into.extend(named.filter(|id| !into.contains(id)));
             return;
         }
@@ -252,6 +259,7 @@ impl Catalog {
             }
             CatalogEvent::ExchangeDeclared(exchange) => {
                 self.router.declare(exchange.name.clone(), &exchange.config);
+                self.router.set_alternate(&exchange.name, &exchange.config);
                 self.exchanges
                     .insert(exchange.name.clone(), exchange.clone());
                 CatalogChange::ExchangePut(exchange.clone())

@@ -10,8 +10,8 @@ use forebay_stream::{
 };
 
 use crate::{
-    Binding, ExchangeConfig, ExchangeInfo, Fields, MoveId, MoveInfo, Refusal, TopicConfig,
-    TopicInfo,
+    Binding, ExchangeConfig, ExchangeInfo, Fields, MoveId, MoveInfo, Refusal, SettingChange,
+    TopicConfig, TopicInfo,
 };
 
 /// Names one command of one session; the reply carries it back.
@@ -178,6 +178,19 @@ pub enum Command {
         /// From which topic.
         source: TopicId,
     },
+    /// Change settings, all of them in one commit. Replies [`Reply::Done`].
+    Set(Vec<SettingChange>),
+    /// Replace the declaration of an exchange, all but its kind. Replies [`Reply::Exchange`].
+    AlterExchange {
+        /// Its name.
+        name: Arc<str>,
+        /// Its whole new declaration.
+        config: ExchangeConfig,
+    },
+    /// All bindings. Replies [`Reply::Bindings`].
+    ListBindings,
+    /// Measure several topics at once. Replies [`Reply::StatsOf`].
+    StatsOf(Vec<TopicId>),
     /// Delete a group without members and what it committed. Replies [`Reply::Done`].
     DeleteGroup {
         /// The group.
@@ -461,6 +474,21 @@ pub struct TopicStats {
     pub consumers: u32,
 }
 
+/// What has gone through a topic, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicWork {
+    /// Messages that came in all its life: the sum of where its partitions end.
+    pub appended: u64,
+    /// Messages handed out as work since the broker started.
+    pub handed_out: u64,
+    /// Of these, not for the first time.
+    pub redelivered: u64,
+    /// Of these, settled by being handed out.
+    pub handed_settled: u64,
+    /// Messages settled by receipt since the broker started.
+    pub settled: u64,
+}
+
 /// What the shard answers.
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -482,6 +510,10 @@ pub enum Reply {
     Start(Offset),
     /// Measures.
     Stats(TopicStats),
+    /// Measures of each topic asked for; `None` for one that is not there.
+    StatsOf(Vec<Option<(TopicStats, TopicWork)>>),
+    /// All bindings, in order.
+    Bindings(Vec<Binding>),
     /// A producer id.
     Producer(i64),
     /// What the group says.

@@ -11,7 +11,7 @@ use crate::engine::Input;
 use crate::envelope;
 use crate::records::{ReadError, RecordsOf};
 use crate::shard::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
-use crate::{DeadLetterTarget, Death, Deaths, FieldValue, Fields};
+use crate::{DeadLetterTarget, Death, Deaths, FieldValue, Fields, namespace};
 
 /// Reads the records of a job's messages and tells the shard of each that can be read, and which
 /// cannot be now. Gives false when the shard has ended.
@@ -108,7 +108,8 @@ fn copy(
         value.and_then(|value| std::str::from_utf8(value).ok())
     };
     let exchange = text(envelope::EXCHANGE).unwrap_or_default();
-    let routing_key = text(envelope::ROUTING_KEY).unwrap_or(&job.topic.name);
+    let own_name = namespace::split(&job.topic.name).1;
+    let routing_key = text(envelope::ROUTING_KEY).unwrap_or(own_name);
     let history = record.headers.get(envelope::DEAD_LETTER_HISTORY);
     let mut deaths = history.map(Deaths::read).unwrap_or_default();
     deaths.add(Death {
@@ -128,7 +129,11 @@ fn copy(
         Some(DeadLetterTarget::Exchange {
             exchange,
             routing_key: key,
-        }) if !exchange.is_empty() => Some((&**exchange, key.as_deref().unwrap_or(routing_key))),
+        }) => {
+            let local = namespace::split(exchange).1;
+            let key = key.as_deref().unwrap_or(routing_key);
+            (!local.is_empty()).then_some((local, key))
+        }
         _ => None,
     };
     let own: [(&str, Option<&str>); 7] = [

@@ -1,12 +1,14 @@
-//! The topics and exchanges as they durably are, for reading without asking the shard.
+//! The topics, exchanges and settings as they durably are, for reading without asking the shard.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_base::{PartitionId, TopicId};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use crate::catalog::CatalogChange;
+use crate::settings::{self, Settings};
 use crate::{ExchangeInfo, ExchangeKind, TopicInfo};
 
 /// A shared view of the catalog. It shows only what is durable, and a session that got the reply
@@ -14,6 +16,9 @@ use crate::{ExchangeInfo, ExchangeKind, TopicInfo};
 #[derive(Debug, Default)]
 pub struct Directory {
     tables: RwLock<Tables>,
+    settings: RwLock<Arc<Settings>>,
+    /// Goes up with every change of the settings.
+    settings_version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,9 +86,19 @@ impl Directory {
         known.is_some_and(|known| tables.fields_behind || known.config.kind == ExchangeKind::Fields)
     }
 
-    /// All exchanges, by name.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn exchanges(&self) -> Vec<Arc<ExchangeInfo>> {
+    /// The settings, as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().clone()
+    }
+
+    /// Another number than before if the settings have changed since, for those who keep what they
+    /// made of them. Read before the settings, it is never newer than they are.
+    pub fn settings_version(&self) -> u64 {
+        self.settings_version.load(Ordering::Acquire)
+    }
+
+    /// All exchanges, by name. The default exchange is not among them.
+    pub fn exchanges(&self) -> Vec<Arc<ExchangeInfo>> {
         let mut exchanges: Vec<_> = self.tables.read().exchanges.values().cloned().collect();
         exchanges.sort_by(|one, other| one.name.cmp(&other.name));
         exchanges
@@ -101,6 +116,10 @@ impl Directory {
                 *tables.led_to.entry_ref(&to).or_default() += by;
                 tables.led_to.retain(|_, count| *count != 0);
                 tables.look_behind();
+            }
+            CatalogChange::Settings(changes) => {
+                settings::apply(Arc::make_mut(&mut self.settings.write()), &changes);
+                self.settings_version.fetch_add(1, Ordering::Release);
             }
             CatalogChange::None => {}
         }

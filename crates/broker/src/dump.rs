@@ -435,6 +435,7 @@ impl Teller<'_> {
             StateFrame::Clock(time) => ("clock", None, format!("{time:?}")),
             StateFrame::Sent { .. } => ("sent", None, format!("{frame:?}")),
             StateFrame::Move(event) => ("move", None, format!("{event:?}")),
+            StateFrame::Settings(changes) => ("settings", None, format!("{changes:?}")),
         };
         let wanted = match &partition {
             Some(label) => self.is_wanted(label),

@@ -9,6 +9,7 @@ use forebay_queue::{QueueEvent, Sent};
 use forebay_stream::StreamEvent;
 use serde::{Deserialize, Serialize};
 
+use crate::SettingChange;
 use crate::catalog::CatalogEvent;
 use crate::moves::MoveEvent;
 
@@ -29,6 +30,7 @@ pub(crate) enum StateFrame {
         at: Timestamp,
     },
     Move(MoveEvent),
+    Settings(Vec<SettingChange>),
 }
 
 /// A frame, or a snapshot, that this version cannot read.

@@ -26,6 +26,7 @@ mod fuzz;
 mod mailbox;
 mod measures;
 mod moves;
+pub mod namespace;
 mod options;
 mod promotion;
 mod reading;
@@ -37,6 +38,7 @@ mod retention;
 mod routing;
 mod runner;
 mod session;
+mod settings;
 mod shard;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
@@ -49,7 +51,7 @@ pub use check::{CheckError, CheckReport, Contents, Loss, LostChanges, SnapshotSe
 pub use command::{
     Command, ConsumerId, ConsumerMode, Deliveries, Durability, Event, Expectation, GroupCommand,
     Identity, OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId,
-    Run, Settled, Subscribe, Target, TopicStats, WhenFull,
+    Run, Settled, Subscribe, Target, TopicStats, TopicWork, WhenFull,
 };
 pub use deaths::{Death, Deaths};
 pub use directory::Directory;
@@ -68,6 +70,7 @@ pub use refusal::Refusal;
 pub use repair::{RepairError, Repaired, repair};
 pub use runner::Running;
 pub use session::{Session, SessionHandle};
+pub use settings::{SettingChange, SettingKey, Settings};
 pub use topic::{Compaction, DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
 
 pub use forebay_record::Record;

@@ -56,6 +56,13 @@ impl Router {
         });
     }
 
+    /// An exchange that is there follows what was declared of it anew.
+    pub(crate) fn set_alternate(&mut self, exchange: &str, config: &ExchangeConfig) {
+        if let Some(known) = self.exchanges.get_mut(exchange) {
+            known.alternate.clone_from(&config.alternate);
+        }
+    }
+
     fn table(&mut self, exchange: &str) -> Option<&mut Table> {
         Some(&mut self.exchanges.get_mut(exchange)?.table)
     }

@@ -17,6 +17,7 @@ use crate::catalog::{Catalog, CatalogChange};
 use crate::frame::{FrameError, StateFrame};
 use crate::moves::Moves;
 use crate::records::DECOMPRESSED_AT_MOST;
+use crate::settings::{self, Settings};
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub(crate) struct ShardState {
     /// What was sent lately to topics that find out duplicates.
     pub(crate) recent: BTreeMap<TopicId, Recent>,
     pub(crate) moves: Moves,
+    /// In a snapshot they come behind the rest.
+    #[serde(skip)]
+    pub(crate) settings: Settings,
 }
 
 fn in_order<S: Serializer>(
@@ -65,12 +69,14 @@ impl ShardState {
             clock: Timestamp::default(),
             recent: BTreeMap::new(),
             moves: Moves::default(),
+            settings: Settings::default(),
         }
     }
 
     /// The state as a snapshot's bytes.
     pub(crate) fn save(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![SNAPSHOT_VERSION])
+            .and_then(|bytes| postcard::to_extend(&self.settings, bytes))
             .expect("writing to memory cannot fail and every field has a known length")
     }
 
@@ -79,7 +85,10 @@ impl ShardState {
         let Some((&SNAPSHOT_VERSION, bytes)) = bytes.split_first() else {
             return Err(postcard::Error::DeserializeBadEncoding.into());
         };
-        let mut state: Self = postcard::from_bytes(bytes)?;
+        let (mut state, rest): (Self, _) = postcard::take_from_bytes(bytes)?;
+        if !rest.is_empty() {
+            state.settings = postcard::from_bytes(rest)?;
+        }
         planted!(OffsetsNotInSnapshot => state.offsets = GroupOffsets::default());
         planted!(ProducersNotInSnapshot => state.producers = Producers::default());
         planted!(QueuesNotInSnapshot => for partition in state.partitions.values_mut() {
@@ -160,6 +169,10 @@ impl ShardState {
                 });
             }
             StateFrame::Move(event) => self.moves.apply(event),
+            StateFrame::Settings(changes) => {
+                settings::apply(&mut self.settings, changes);
+                return CatalogChange::Settings(changes.clone());
+            }
             StateFrame::Sent { topic, sent, at } => {
                 if self.catalog.topic(*topic).is_some() {
                     self.recent.entry(*topic).or_default().add(*sent, *at);

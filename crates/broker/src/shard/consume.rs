@@ -11,7 +11,7 @@ use super::{Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::{
     ConsumerId, ConsumerMode, Deliveries, Event, Outcome, Receipt, Receive, Refusal, Reply,
-    RequestId, Run, Settled, Subscribe, TopicStats,
+    RequestId, Run, Settled, Subscribe,
 };
 
 /// Who waits for a topic's messages.
@@ -433,11 +433,22 @@ impl Shard {
     ) {
         planted!(LeaseForgotten => if mode != ConsumerMode::Settled { return });
         let ranges: Vec<OffsetRange> = taken.iter().map(|run| run.range).collect();
+        let (mut out, mut again) = (0, 0);
         for run in taken {
             let count = u64::from(run.range.count);
-            self.tally.records_out += count;
+            out += count;
             if run.attempt > 1 {
-                self.tally.redelivered += count;
+                again += count;
+            }
+        }
+        self.tally.records_out += out;
+        self.tally.redelivered += again;
+        if let Some(topic) = self.state.partitions.get(&partition).map(|one| one.topic) {
+            let worked = self.worked.entry(topic).or_default();
+            worked.handed_out += out;
+            worked.redelivered += again;
+            if mode == ConsumerMode::Settled {
+                worked.handed_settled += out;
             }
         }
         let (urgency, event) = match mode {
@@ -617,10 +628,10 @@ impl Shard {
         }
         for event in events {
             if let QueueEvent::Settled { ranges } = &event {
-                self.tally.settled += ranges
-                    .iter()
-                    .map(|range| u64::from(range.count))
-                    .sum::<u64>();
+                let counts = ranges.iter().map(|range| u64::from(range.count));
+                let count = counts.sum::<u64>();
+                self.tally.settled += count;
+                self.worked.entry(topic).or_default().settled += count;
             }
             self.record(
                 Urgency::Now,
@@ -669,21 +680,10 @@ impl Shard {
     }
 
     pub(super) fn stats(&mut self, to: ReplyTo, topic: TopicId) {
-        if self.state.catalog.topic(topic).is_none() {
-            return self.reply(to, Err(Refusal::NoSuchTopic));
+        match self.measure(topic) {
+            Some(stats) => self.reply_now(to, Ok(Reply::Stats(stats))),
+            None => self.reply(to, Err(Refusal::NoSuchTopic)),
         }
-        let depth = self.depth(topic);
-        let consumers = self
-            .consumers
-            .get(&topic)
-            .map_or(0, Consumers::standing_count);
-        let stats = TopicStats {
-            ready: depth.ready,
-            leased: depth.leased,
-            delayed: depth.delayed,
-            consumers: u32::try_from(consumers).unwrap_or(u32::MAX),
-        };
-        self.reply_now(to, Ok(Reply::Stats(stats)));
     }
 
     pub(super) fn depth(&self, topic: TopicId) -> Depth {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ReplyTo, Shard, Urgency};
 use crate::catalog::{Catalog, CatalogEvent};
 use crate::frame::StateFrame;
-use crate::{Binding, Destination, ExchangeConfig, ExchangeInfo, Refusal, Reply};
+use crate::{Binding, Destination, ExchangeConfig, ExchangeInfo, Refusal, Reply, namespace};
 
 impl Shard {
     pub(super) fn declare_exchange(&mut self, to: ReplyTo, name: Arc<str>, config: ExchangeConfig) {
@@ -13,7 +13,7 @@ impl Shard {
             let refusal = Refusal::ExchangeExists(exchange.clone());
             return self.reply(to, Err(refusal));
         }
-        if name.is_empty() {
+        if namespace::split(&name).1.is_empty() {
             return self.reply(to, Err(Refusal::ExchangeReserved(name)));
         }
         let exchange = Arc::new(ExchangeInfo { name, config });
@@ -73,10 +73,12 @@ impl Shard {
                 }
             }
         }
-        if binding.exchange.is_empty() {
+        let (space, local) = namespace::split(&binding.exchange);
+        if local.is_empty() {
             return Err(Refusal::ExchangeReserved(binding.exchange.clone()));
         }
-        if catalog.exchange(&binding.exchange).is_none() {
+        let (Destination::Topic(to) | Destination::Exchange(to)) = &binding.destination;
+        if catalog.exchange(&binding.exchange).is_none() || namespace::split(to).0 != space {
             return Err(Refusal::NoSuchExchange(binding.exchange.clone()));
         }
         Ok(())

@@ -14,6 +14,7 @@ mod moves;
 mod publish;
 mod retention;
 mod sessions;
+mod settings;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,10 @@ use crate::catalog::{CatalogChange, led};
 use crate::frame::StateFrame;
 use crate::promotion::Wanted;
 use crate::state::{Partition, ShardState};
-use crate::{Command, Compaction, Event, Publish, Refusal, Reply, RequestId, TopicInfo};
+use crate::{
+    Command, Compaction, Event, Publish, Refusal, Reply, RequestId, SettingChange, SettingKey,
+    TopicInfo, TopicWork,
+};
 use attempts::Attempts;
 use consume::{Consumers, Waiter};
 use handed::Handed;
@@ -152,6 +156,8 @@ pub(crate) struct Shard {
     /// A single batch takes at most so much, whatever its topic allows, bytes.
     batch_at_most: usize,
     tally: Tally,
+    /// What was handed out of each topic since the start; where it ends is known elsewhere.
+    worked: HashMap<TopicId, TopicWork>,
     frame_buffer: Vec<u8>,
     entries: Vec<(PartitionId, Offset)>,
 }
@@ -189,6 +195,7 @@ impl Shard {
             commit_at_most: COMMIT_AT_MOST,
             batch_at_most: usize::MAX,
             tally: Tally::default(),
+            worked: HashMap::new(),
             frame_buffer: Vec::new(),
             entries: Vec::new(),
         };
@@ -205,7 +212,12 @@ impl Shard {
         let changes = topics.chain(exchanges.map(CatalogChange::ExchangePut));
         let led = catalog.bindings().map(|binding| led(binding, 1));
         let led = led.filter(|change| !matches!(change, CatalogChange::None));
-        self.outputs.extend(changes.chain(led).map(Output::Catalog));
+        let settings = self.state.settings.iter();
+        let put =
+            |(key, value): (&SettingKey, &Arc<str>)| SettingChange::Put(key.clone(), value.clone());
+        let settings = CatalogChange::Settings(settings.map(put).collect());
+        let changes = changes.chain(led).chain([settings]);
+        self.outputs.extend(changes.map(Output::Catalog));
     }
 
     /// Fits commits into a journal whose commits may take so many bytes: room is left for what
@@ -259,6 +271,10 @@ impl Shard {
             } => self.start_move(to, source, destination, per_second),
             Command::CancelMove { id } => self.cancel_move(to, id),
             Command::ListMoves { source } => self.list_moves(to, source),
+            Command::Set(changes) => self.set(to, &changes),
+            Command::AlterExchange { name, config } => self.alter_exchange(to, &name, config),
+            Command::ListBindings => self.list_bindings(to),
+            Command::StatsOf(topics) => self.stats_of(to, &topics),
             Command::ListGroups => self.list_groups(to),
             Command::DeleteGroup { group } => self.delete_group(to, group),
         }

@@ -12,7 +12,9 @@ use super::dead_letter::LATEST;
 use super::{Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::state::producer_batch;
-use crate::{Durability, Fields, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull};
+use crate::{
+    Durability, Fields, Outgoing, Placed, Publish, Refusal, Reply, Target, WhenFull, namespace,
+};
 
 /// How far the durable clock may lag behind while messages arrive, milliseconds.
 const CLOCK_STEP_MS: u64 = 60_000;
@@ -116,7 +118,7 @@ impl Shard {
         outgoing: &Outgoing,
         entries: &mut Vec<(PartitionId, u64)>,
     ) -> Result<(), Refusal> {
-        if !exchange.is_empty() {
+        if !namespace::split(exchange).1.is_empty() {
             let known = self.state.catalog.exchange(exchange);
             let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
             if known.config.internal {

@@ -120,6 +120,7 @@ impl Shard {
             self.timers.note(*partition, None);
             self.wake_watchers(*partition);
         }
+        self.worked.remove(&id);
         self.cancel_consumers(id);
     }
 
