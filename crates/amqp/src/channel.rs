@@ -155,4 +155,7 @@ pub(crate) struct Consumer {
     pub(crate) queue: Arc<str>,
     pub(crate) no_ack: bool,
     pub(crate) credit: Credit,
+    pub(crate) prefetch: u32,
+    pub(crate) exclusive: bool,
+    pub(crate) priority: i32,
 }

@@ -40,6 +40,11 @@ impl Confirms {
         self.next
     }
 
+    /// How many messages are not confirmed.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.open.iter().map(|group| u64::from(group.count)).sum()
+    }
+
     /// A message was published; it begins a group that is answered as one, or joins the last.
     pub(crate) fn published(&mut self, begins: bool) {
         match self.open.back_mut() {

@@ -6,12 +6,16 @@ mod commands;
 mod ending;
 mod input;
 mod publishing;
+mod report;
 mod zero;
 
 use std::sync::Arc;
 
+use forebay_access::Access;
 use forebay_base::{SessionId, Timestamp};
-use forebay_broker::{Command, ConsumerId, Directory, ExchangeInfo, RequestId, TopicInfo};
+use forebay_broker::{
+    Command, ConsumerId, Directory, ExchangeInfo, RequestId, TopicInfo, namespace,
+};
 use hashbrown::HashMap;
 
 use crate::Options;
@@ -21,8 +25,11 @@ use crate::direct_reply::Desk;
 use crate::error::{Code, Fault};
 use crate::handshake::{Limits, Peer};
 use crate::method::MethodError;
+use crate::names::Scope;
 use crate::outbox::Outbox;
 use crate::publish::{Group, Publisher};
+use crate::rights::Rights;
+use crate::roster::{Place, Roster};
 use crate::settle::Settler;
 
 /// The topics and exchanges, as the machine looks them up.
@@ -30,6 +37,9 @@ pub(crate) trait Catalogue {
     fn topic(&self, name: &str) -> Option<Arc<TopicInfo>>;
     fn exchange(&self, name: &str) -> Option<Arc<ExchangeInfo>>;
     fn routes_by_fields(&self, exchange: &str) -> bool;
+    /// How many topics have names that begin so and are of no further namespace, counted no
+    /// further than `at_most`.
+    fn count(&self, prefix: &str, at_most: usize) -> usize;
 }
 
 impl Catalogue for Directory {
@@ -44,6 +54,14 @@ impl Catalogue for Directory {
     fn routes_by_fields(&self, exchange: &str) -> bool {
         self.routes_by_fields(exchange)
     }
+
+    fn count(&self, prefix: &str, at_most: usize) -> usize {
+        let names = self.topics(prefix, None, usize::MAX);
+        let here = names
+            .iter()
+            .filter(|topic| namespace::split(&topic.name).0 == prefix);
+        here.take(at_most).count()
+    }
 }
 
 /// What surrounds a step of the machine.
@@ -52,6 +70,10 @@ pub(crate) struct World<'a> {
     pub(crate) catalogue: &'a dyn Catalogue,
     pub(crate) desk: &'a Desk,
     pub(crate) now: Timestamp,
+    pub(crate) access: &'a Access,
+    /// Another number than before if `access` is another.
+    pub(crate) access_version: u64,
+    pub(crate) roster: &'a Roster,
 }
 
 /// Who waits for the reply to a command.
@@ -89,7 +111,13 @@ pub(crate) struct Connection {
     options: Arc<Options>,
     pub(crate) session: SessionId,
     phase: Phase,
-    peer: Peer,
+    pub(crate) peer: Peer,
+    /// The peer is on the same machine.
+    loopback: bool,
+    pub(crate) scope: Scope,
+    pub(crate) rights: Rights,
+    /// Among the open connections; none before it is open, and none for one of our own.
+    pub(crate) place: Option<Place>,
     pub(crate) limits: Limits,
     /// Encoded frames for the peer.
     pub(crate) out: Vec<u8>,
@@ -117,7 +145,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection whose message ids begin at `seed`.
-    pub(crate) fn new(options: Arc<Options>, session: SessionId, seed: u128) -> Self {
+    pub(crate) fn new(
+        options: Arc<Options>,
+        session: SessionId,
+        seed: u128,
+        loopback: bool,
+    ) -> Self {
         Self {
             limits: Limits {
                 frame_max: options.frame_max as usize,
@@ -128,6 +161,10 @@ impl Connection {
             session,
             phase: Phase::ProtocolHeader,
             peer: Peer::default(),
+            loopback,
+            scope: Scope::default(),
+            rights: Rights::default(),
+            place: None,
             out: Vec::new(),
             channels: HashMap::new(),
             consumers: HashMap::new(),
@@ -143,6 +180,21 @@ impl Connection {
             confirming: Vec::new(),
             partial_bodies: 0,
             next_id: 1,
+        }
+    }
+
+    /// A connection of our own, open from the first, for a user who was recognised elsewhere.
+    pub(crate) fn inside(
+        options: Arc<Options>,
+        session: SessionId,
+        seed: u128,
+        (user, vhost): (&str, &str),
+    ) -> Self {
+        Self {
+            phase: Phase::Running,
+            scope: Scope::of(vhost),
+            rights: Rights::of(user),
+            ..Self::new(options, session, seed, true)
         }
     }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use forebay_base::{Offset, PartitionId, Timestamp};
-use forebay_broker::{Death, Deaths, envelope};
+use forebay_broker::{Death, Deaths, envelope, namespace};
 use forebay_record::{BatchBuilder, BatchError, Headers, Record};
 use uuid::Uuid;
 
@@ -305,7 +305,7 @@ impl<'a> Outbound<'a> {
             let Some(death) = death else { continue };
             let [reason, queue, exchange] = names;
             table.text(reason.as_bytes(), reason_of(death));
-            table.text(queue.as_bytes(), death.source.as_bytes());
+            table.text(queue.as_bytes(), own_name(&death.source).as_bytes());
             table.text(exchange.as_bytes(), death.exchange.as_bytes());
         }
     }
@@ -315,12 +315,17 @@ impl<'a> Outbound<'a> {
 fn put_death(death: &Death, mut table: TableWriter<'_>) {
     table.int(b"count", i64::try_from(death.count).unwrap_or(i64::MAX));
     table.text(b"reason", reason_of(death));
-    table.text(b"queue", death.source.as_bytes());
+    table.text(b"queue", own_name(&death.source).as_bytes());
     table.time(b"time", death.time_ms / 1000);
     table.text(b"exchange", death.exchange.as_bytes());
     table.array(b"routing-keys", |out| {
         put_text_item(out, death.routing_key.as_bytes());
     });
+}
+
+/// A queue's name in its virtual host.
+fn own_name(source: &str) -> &str {
+    namespace::split(source).1
 }
 
 fn reason_of(death: &Death) -> &[u8] {

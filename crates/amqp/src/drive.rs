@@ -2,25 +2,27 @@
 //! events between it and the broker. One task; it waits for whatever comes first.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use forebay_access::Access;
+use forebay_base::Timestamp;
 use forebay_broker::{
-    Broker, ConsumerId, Cursor, Delivered, Deliveries, Event, Pressure, ReadError, Reply, Session,
+    ConsumerId, Cursor, Delivered, Deliveries, Event, Pressure, ReadError, Reply, Session,
     SessionHandle,
 };
 use hashbrown::HashMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Options;
 use crate::connection::{Connection, Queued, Then, World};
-use crate::direct_reply::{self, Answer, Desk, Switchboard};
+use crate::direct_reply::{self, Answer, Desk};
 use crate::error::{Code, Fault};
 use crate::frame::put_heartbeat;
 use crate::limits::{
@@ -29,38 +31,76 @@ use crate::limits::{
 };
 use crate::methods::basic;
 use crate::outbox::{self, Piece};
+use crate::roster::{Ask, ConnectionReport, Place};
+use crate::serve::Hall;
 
 /// Serves a connection until it has ended.
 pub(crate) async fn drive(
-    stream: TcpStream,
-    broker: Broker,
-    options: Arc<Options>,
-    switchboard: Switchboard,
+    mut stream: TcpStream,
+    hall: Arc<Hall>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let session = broker.session();
+    let ends = (stream.peer_addr()?, stream.local_addr()?);
+    let loopback = ends.0.ip().to_canonical().is_loopback();
+    let session = hall.broker.session();
     let seed = Uuid::new_v4().as_u128();
-    let (desk, answers) = switchboard.desk();
-    let mut driver = Driver {
-        link: Connection::new(options, session.id(), seed),
-        handle: session.handle(),
-        pressure: broker.pressure(),
-        broker,
-        session: Some(session),
-        input: BytesMut::new(),
-        wants_bytes: true,
-        read_size: READ_BUFFER,
-        written: 0,
-        cursors: HashMap::new(),
-        desk,
-        answers,
-        blocked: false,
-        stage: Stage::Handshake,
-        deadline: Some(Instant::now() + Duration::from_millis(HANDSHAKE_MS)),
-        pulse: Pulse::new(0),
-    };
-    driver.run(stream, stop).await
+    let link = Connection::new(hall.options.clone(), session.id(), seed, loopback);
+    let mut driver = Driver::new(hall, session, link, Some(ends));
+    let (reader, writer) = stream.split();
+    driver.run(reader, writer, stop).await
+}
+
+/// Serves a connection of our own, open from the first.
+pub(crate) async fn drive_inside(
+    stream: DuplexStream,
+    hall: Arc<Hall>,
+    (user, vhost): (String, String),
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let session = hall.broker.session();
+    let seed = Uuid::new_v4().as_u128();
+    let who = (&*user, &*vhost);
+    let link = Connection::inside(hall.options.clone(), session.id(), seed, who);
+    let mut driver = Driver::new(hall, session, link, None);
+    let (reader, writer) = tokio::io::split(stream);
+    driver.run(reader, writer, stop).await
+}
+
+impl Driver {
+    fn new(
+        hall: Arc<Hall>,
+        session: Session,
+        link: Connection,
+        ends: Option<(SocketAddr, SocketAddr)>,
+    ) -> Self {
+        let (desk, answers) = hall.switchboard.desk();
+        let access_version = hall.keeper.version();
+        Driver {
+            link,
+            handle: session.handle(),
+            pressure: hall.broker.pressure(),
+            access: hall.keeper.now(),
+            access_version,
+            ends,
+            opened: hall.broker.now(),
+            received: 0,
+            sent: 0,
+            hall,
+            session: Some(session),
+            input: BytesMut::new(),
+            wants_bytes: true,
+            read_size: READ_BUFFER,
+            written: 0,
+            cursors: HashMap::new(),
+            desk,
+            answers,
+            blocked: false,
+            stage: Stage::Handshake,
+            deadline: Some(Instant::now() + Duration::from_millis(HANDSHAKE_MS)),
+            pulse: Pulse::new(0),
+        }
+    }
 }
 
 /// Heartbeats, both ways (AMQP 0-9-1, 4.2.7).
@@ -104,7 +144,15 @@ enum Stage {
 }
 
 struct Driver {
-    broker: Broker,
+    hall: Arc<Hall>,
+    access: Arc<Access>,
+    access_version: u64,
+    /// The peer's address and ours; none for a connection of our own.
+    ends: Option<(SocketAddr, SocketAddr)>,
+    opened: Timestamp,
+    /// Bytes that came and went.
+    received: u64,
+    sent: u64,
     /// Ended as soon as the connection is closing, so that what it held is free before the peer
     /// learns of the end.
     session: Option<Session>,
@@ -132,9 +180,13 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(&mut self, mut stream: TcpStream, stop: CancellationToken) -> io::Result<()> {
+    async fn run(
+        &mut self,
+        mut reader: impl AsyncRead + Unpin,
+        mut writer: impl AsyncWrite + Unpin,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         let mut stopping = false;
-        let (mut reader, mut writer) = stream.split();
         loop {
             self.work().await;
             self.keep_time();
@@ -167,6 +219,7 @@ impl Driver {
                 Some(answer) = self.answers.recv(), if unwritten < WRITE_HIGH => {
                     direct_reply::on_answer(&mut self.link, &answer);
                 }
+                Some(ask) = next_ask(&mut self.link.place) => self.on_ask(ask),
                 _ = self.pulse.ticks.tick() => {
                     if self.on_tick(reads) {
                         return Err(io::ErrorKind::TimedOut.into());
@@ -192,10 +245,14 @@ impl Driver {
     async fn work(&mut self) {
         loop {
             if self.link.wants_input() && !self.wants_bytes {
+                self.renew_access();
                 let world = World {
-                    catalogue: self.broker.directory(),
+                    catalogue: self.hall.broker.directory(),
                     desk: &self.desk,
-                    now: self.broker.now(),
+                    now: self.hall.broker.now(),
+                    access: &self.access,
+                    access_version: self.access_version,
+                    roster: &self.hall.roster,
                 };
                 let taken = self.link.receive(&self.input, world);
                 self.input.advance(taken);
@@ -224,7 +281,38 @@ impl Driver {
         }
     }
 
+    /// Looks whether users, permissions or limits have changed since the last time.
+    fn renew_access(&mut self) {
+        let version = self.hall.keeper.version();
+        if version != self.access_version {
+            self.access = self.hall.keeper.now();
+            self.access_version = version;
+        }
+    }
+
+    fn on_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Close(reason) => self.link.force_close(&reason),
+            Ask::Report(answer) => {
+                let Some((peer, own)) = self.ends else { return };
+                let report = ConnectionReport {
+                    name: format!("{peer} -> {own}"),
+                    peer,
+                    own,
+                    opened: self.opened,
+                    received: self.received,
+                    sent: self.sent,
+                    blocked: self.blocked,
+                    ..self.link.report(own)
+                };
+                // Whoever asked may have left.
+                let _ = answer.send(report);
+            }
+        }
+    }
+
     fn on_read(&mut self, count: usize) {
+        self.received += count as u64;
         self.pulse.last_read = Instant::now();
         self.wants_bytes = false;
         if count >= self.read_size {
@@ -239,6 +327,7 @@ impl Driver {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.pulse.wrote = true;
+        self.sent += count as u64;
         self.written += count;
         let out = &mut self.link.out;
         if self.written == out.len() {
@@ -363,7 +452,7 @@ impl Driver {
     }
 
     async fn read_one(&mut self, got: &Deliveries) -> Option<Delivered> {
-        match self.broker.records(got, &mut Cursor::default()).await {
+        match self.hall.broker.records(got, &mut Cursor::default()).await {
             Ok(read) => read.into_iter().next(),
             Err(error) => {
                 self.on_read_error(&error);
@@ -375,6 +464,7 @@ impl Driver {
     async fn deliver(&mut self, mut piece: Piece) {
         let cursor = self.cursors.entry(piece.consumer).or_default();
         let read = self
+            .hall
             .broker
             .records_within(piece.deliveries, READ_BYTES, cursor);
         match read.await {
@@ -394,6 +484,14 @@ impl Driver {
         tracing::error!(%error, "a stored message could not be read");
         let fault = Fault::new(Code::InternalError, "a stored message could not be read");
         self.link.fail(0, (0, 0), fault);
+    }
+}
+
+/// The next question to a connection; never one before it is open.
+async fn next_ask(place: &mut Option<Place>) -> Option<Ask> {
+    match place {
+        Some(place) => place.asks.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -86,6 +86,12 @@ impl Fault {
         self
     }
 
+    /// The same with another word in its text.
+    pub(crate) fn replaced(mut self, from: &str, to: &str) -> Self {
+        self.text = self.text.replace(from, to);
+        self
+    }
+
     pub(crate) fn is_hard(&self) -> bool {
         self.hard
     }

@@ -3,11 +3,13 @@
 
 use amq_protocol::protocol::{AMQPClass, connection};
 use amq_protocol::types::{AMQPValue, FieldTable};
+use forebay_access::{Access, LoginRefused};
 
 use crate::Options;
 use crate::error::{Code, Fault};
 use crate::limits::FRAME_MIN;
-use crate::method::short;
+use crate::method::{short, table_bytes};
+use crate::roster::Reached;
 use crate::table::{Entries, Value};
 
 /// What a client must send first.
@@ -40,24 +42,32 @@ pub(crate) struct Limits {
 }
 
 /// What the peer says it can do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) authentication_failure_close: bool,
     pub(crate) consumer_cancel_notify: bool,
     pub(crate) connection_blocked: bool,
+    pub(crate) mechanism: &'static str,
+    /// What it says of itself: the inside of a table.
+    pub(crate) properties: Box<[u8]>,
 }
 
 impl Peer {
     fn of(properties: &FieldTable) -> Self {
         let Some(AMQPValue::FieldTable(capabilities)) = properties.inner().get("capabilities")
         else {
-            return Self::default();
+            return Self {
+                properties: table_bytes(properties).into(),
+                ..Self::default()
+            };
         };
         let has = |name| capabilities.inner().get(name) == Some(&AMQPValue::Boolean(true));
         Self {
             authentication_failure_close: has("authentication_failure_close"),
             consumer_cancel_notify: has("consumer_cancel_notify"),
             connection_blocked: has("connection.blocked"),
+            mechanism: "",
+            properties: table_bytes(properties).into(),
         }
     }
 }
@@ -94,34 +104,51 @@ pub(crate) fn start() -> AMQPClass {
 }
 
 /// Checks who the peer is. `Err` with the peer's abilities if the login is refused.
-pub(crate) fn log_in(options: &Options, answer: &connection::StartOk) -> (Peer, Result<(), Fault>) {
-    let peer = Peer::of(&answer.client_properties);
+pub(crate) fn log_in(
+    access: &Access,
+    loopback: bool,
+    answer: &connection::StartOk,
+) -> (Peer, Result<String, Fault>) {
+    let mut peer = Peer::of(&answer.client_properties);
     let mechanism = answer.mechanism.as_str();
     let response = answer.response.as_bytes();
     let credentials = match mechanism {
-        "PLAIN" => plain(response),
-        "AMQPLAIN" => amqplain(response),
+        "PLAIN" => {
+            peer.mechanism = "PLAIN";
+            plain(response)
+        }
+        "AMQPLAIN" => {
+            peer.mechanism = "AMQPLAIN";
+            amqplain(response)
+        }
         _ => {
             let text = format!("unknown authentication mechanism '{mechanism}'");
             return (peer, Err(Fault::new(Code::CommandInvalid, text)));
         }
     };
-    let known = credentials.is_some_and(|(user, password)| {
-        // Both comparisons are made in any case, so time does not tell which failed.
-        same(user, options.user.as_bytes()) & same(password, options.password.as_bytes())
+    let named = credentials.and_then(|(user, password)| {
+        let user = std::str::from_utf8(user).ok()?;
+        Some((user, password))
     });
-    let result = if known {
-        Ok(())
-    } else {
-        Err(Fault::new(
-            Code::AccessRefused,
-            format!(
+    let result = match named {
+        None => Err(LoginRefused::Credentials),
+        Some((user, password)) => access
+            .log_in(user, password, loopback)
+            .map(|()| user.to_owned()),
+    };
+    let result = result.map_err(|why| {
+        tracing::warn!(mechanism, %why, "a login was refused");
+        let text = match why {
+            LoginRefused::Credentials => format!(
                 "Login was refused using authentication mechanism {mechanism}. For details see \
                  the broker logfile."
             ),
-        )
-        .of_connection())
-    };
+            LoginRefused::NotLoopback => {
+                "Login was refused: user can only log in via localhost".to_owned()
+            }
+        };
+        Fault::new(Code::AccessRefused, text).of_connection()
+    });
     (peer, result)
 }
 
@@ -143,15 +170,6 @@ fn amqplain(response: &[u8]) -> Option<(&[u8], &[u8])> {
             })
     };
     Some((find(b"LOGIN")?, find(b"PASSWORD")?))
-}
-
-/// Whether the two are equal, in a time that depends on their lengths only.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    let differences = left
-        .iter()
-        .zip(right)
-        .fold(0, |sum, (left, right)| sum | (left ^ right));
-    left.len() == right.len() && differences == 0
 }
 
 /// `connection.tune`.
@@ -198,17 +216,31 @@ pub(crate) fn agree(options: &Options, answer: &connection::TuneOk) -> Result<Li
     })
 }
 
-/// `connection.open`: there is one virtual host.
-pub(crate) fn open(request: &connection::Open) -> Result<AMQPClass, Fault> {
-    match request.virtual_host.as_str() {
-        "/" => Ok(AMQPClass::Connection(connection::AMQPMethod::OpenOk(
-            connection::OpenOk {},
-        ))),
-        other => Err(Fault::new(
-            Code::NotAllowed,
-            format!("vhost {other} not found"),
-        )),
-    }
+/// `connection.open`.
+pub(crate) fn open(vhost: &str, user: &str, access: &Access) -> Result<AMQPClass, Fault> {
+    let text = match access.vhosts().contains_key(vhost) {
+        true if access.may_enter(vhost, user) => {
+            let answer = connection::AMQPMethod::OpenOk(connection::OpenOk {});
+            return Ok(AMQPClass::Connection(answer));
+        }
+        true => format!("access to vhost '{vhost}' refused for user '{user}'"),
+        false => format!("vhost {vhost} not found"),
+    };
+    Err(Fault::new(Code::NotAllowed, text))
+}
+
+/// The refusal of a connection beyond a limit.
+pub(crate) fn crowded(reached: Reached, vhost: &str, user: &str) -> Fault {
+    let text = match reached {
+        Reached::OfVhost(limit) => format!(
+            "access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is \
+             reached"
+        ),
+        Reached::OfUser(limit) => format!(
+            "connection refused for user '{user}': user connection limit ({limit}) is reached"
+        ),
+    };
+    Fault::new(Code::NotAllowed, text)
 }
 
 /// `connection.close` for `fault`, or its answer's counterpart for a channel is made by
@@ -237,7 +269,7 @@ mod tests {
 
     #[test]
     fn plain_and_amqplain_log_in_and_anything_else_does_not() {
-        let options = Options::default();
+        let access = Access::of(&forebay_broker::Settings::new());
         let amqplain = b"\x05LOGINS\x00\x00\x00\x05guest\x08PASSWORDS\x00\x00\x00\x05guest";
         for (mechanism, response, code) in [
             ("PLAIN", &b"\0guest\0guest"[..], None),
@@ -249,7 +281,7 @@ mod tests {
             ("AMQPLAIN", b"\0guest\0guest", Some(Code::AccessRefused)),
             ("ANONYMOUS", b"", Some(Code::CommandInvalid)),
         ] {
-            let (_, result) = log_in(&options, &start_ok(mechanism, response));
+            let (_, result) = log_in(&access, true, &start_ok(mechanism, response));
             assert_eq!(
                 result.err().map(|fault| fault.code),
                 code,
@@ -260,8 +292,11 @@ mod tests {
 
     #[test]
     fn a_refused_login_ends_the_connection() {
-        let (_, result) = log_in(&Options::default(), &start_ok("PLAIN", b""));
+        let access = Access::of(&forebay_broker::Settings::new());
+        let (_, result) = log_in(&access, true, &start_ok("PLAIN", b""));
         assert!(result.unwrap_err().is_hard());
+        let (_, result) = log_in(&access, false, &start_ok("PLAIN", b"\0guest\0guest"));
+        assert!(result.unwrap_err().is_hard(), "guest from elsewhere");
     }
 
     #[test]
@@ -293,14 +328,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_root_virtual_host_exists() {
-        let request = |name: &str| {
-            open(&connection::Open {
-                virtual_host: name.into(),
-            })
-        };
-        assert!(request("/").is_ok());
-        let fault = request("other").unwrap_err();
-        assert_eq!(fault.reply_text(), "NOT_ALLOWED - vhost other not found");
+    fn only_virtual_hosts_that_are_there_can_be_opened_by_those_who_may() {
+        let access = Access::of(&forebay_broker::Settings::new());
+        assert!(open("/", "guest", &access).is_ok());
+        let text = |vhost, user| open(vhost, user, &access).unwrap_err().reply_text();
+        assert_eq!(
+            text("other", "guest"),
+            "NOT_ALLOWED - vhost other not found"
+        );
+        assert_eq!(
+            text("/", "stranger"),
+            "NOT_ALLOWED - access to vhost '/' refused for user 'stranger'"
+        );
     }
 }

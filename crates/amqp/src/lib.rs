@@ -3,7 +3,8 @@
 //! It lets a program that talks to RabbitMQ talk to Forebay unchanged. Queues are topics,
 //! `basic.consume` is standing credit, `basic.ack` settles. A connection is one task: a state
 //! machine ([`connection`]) that turns bytes and broker events into bytes and broker commands, and
-//! a driver ([`drive`]) that moves them. Speed comes from doing everything by the socket read:
+//! a driver ([`drive`]) that moves them. Who may come in and do what is for `forebay_access` to
+//! say, and asked before a method is begun ([`rights`]). Speed comes from doing everything by the socket read:
 //! what was published in a row becomes one record batch and one command, confirms and acks are
 //! gathered, deliveries are encoded into one buffer. Memory of a connection is bounded by the
 //! names in [`limits`].
@@ -20,27 +21,29 @@ mod drive;
 mod error;
 mod frame;
 mod handshake;
+mod inside;
 mod limits;
 mod method;
 mod methods;
+mod names;
 mod outbox;
 mod properties;
 mod publish;
+mod rights;
+mod roster;
 mod route;
 mod serve;
 mod settle;
 mod table;
 mod unacked;
 
-pub use serve::serve;
+pub use inside::{Got, Inside, Message, Said};
+pub use roster::{ChannelReport, ConnectionReport, ConsumerReport, Roster};
+pub use serve::{Server, serve};
 
 /// What clients are offered and asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The one user.
-    pub user: String,
-    /// Its password.
-    pub password: String,
     /// Heartbeat interval proposed in `connection.tune`, seconds; 0 proposes none.
     pub heartbeat_s: u16,
     /// Largest frame offered, bytes, at least 8,192 and at most 131,072.
@@ -52,11 +55,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// RabbitMQ's own: user and password `guest`, 60 s, 128 KiB, 2,047 channels, 16 MiB.
+    /// RabbitMQ's own: 60 s, 128 KiB, 2,047 channels, 16 MiB.
     fn default() -> Self {
         Self {
-            user: "guest".into(),
-            password: "guest".into(),
             heartbeat_s: limits::HEARTBEAT_S,
             frame_max: limits::FRAME_MAX,
             channel_max: limits::CHANNEL_MAX,

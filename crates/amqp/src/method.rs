@@ -4,6 +4,7 @@
 use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::{AMQPClass, gen_class, parse_class};
 use amq_protocol::types::generation::gen_field_table;
+use amq_protocol::types::parsing::parse_field_table;
 use amq_protocol::types::{FieldTable, ShortString};
 
 use crate::error::MethodId;
@@ -115,6 +116,13 @@ pub(crate) fn table_bytes(table: &FieldTable) -> Vec<u8> {
         .expect("writing to memory fails only where a reserved gap overflows, and gaps are fixed")
         .into_inner();
     bytes.get(4..).unwrap_or_default().to_vec()
+}
+
+/// The table with these entries.
+pub(crate) fn table_of(inside: &[u8]) -> FieldTable {
+    let length = u32::try_from(inside.len()).unwrap_or_default();
+    let whole = [&length.to_be_bytes()[..], inside].concat();
+    parse_field_table(&whole[..]).map_or_else(|_| FieldTable::default(), |(_, table)| table)
 }
 
 /// A short string; what is too long for one is cut between characters.

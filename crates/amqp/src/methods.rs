@@ -11,6 +11,7 @@ use forebay_broker::{Refusal, Reply};
 use crate::connection::{Connection, World};
 use crate::control::{Control, Waiting};
 use crate::error::{Code, Fault, MethodId};
+use crate::rights;
 
 /// The channel and method being carried out.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(
         id,
         nowait: false,
     };
+    rights::check(link, number, &method, world)?;
     match method {
         AMQPClass::Channel(method) => on_channel_method(link, call, method),
         AMQPClass::Access(_) => {

@@ -76,7 +76,11 @@ impl Connection {
 
     /// The commands to send, in order.
     pub(crate) fn take_commands(&mut self) -> Vec<Queued> {
-        std::mem::take(&mut self.commands)
+        let mut commands = std::mem::take(&mut self.commands);
+        for queued in &mut commands {
+            self.scope.enter(&mut queued.command);
+        }
+        commands
     }
 
     /// A command was sent under this id.
@@ -91,6 +95,7 @@ impl Connection {
 
     /// The reply to a command.
     pub(crate) fn on_reply(&mut self, request: RequestId, result: Result<Reply, Refusal>) {
+        let result = self.scope.leave(result);
         match self.pending.remove(&request) {
             Some(then) => self.on_answer(then, result),
             None => tracing::debug!(?request, "reply to nothing"),

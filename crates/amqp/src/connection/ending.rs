@@ -13,6 +13,7 @@ impl Connection {
         if matches!(self.phase, Phase::Closing | Phase::Closed) {
             return;
         }
+        let fault = self.scope.tell(fault);
         tracing::debug!(channel = number, class = id.0, method = id.1, %fault, "refused");
         self.flush();
         if fault.is_hard() || number == 0 {

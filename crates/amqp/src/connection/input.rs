@@ -5,6 +5,7 @@ use crate::error::{Code, Fault};
 use crate::frame::{self, Frame, FrameError, Kind};
 use crate::handshake;
 use crate::method;
+use crate::names::Scoped;
 
 impl Connection {
     /// Takes as much of `input` as there is to do now; returns how many bytes that was.
@@ -82,9 +83,20 @@ impl Connection {
             return;
         }
         match self.phase {
-            Phase::Running if frame.channel != 0 => self.on_channel_frame(frame, world),
+            Phase::Running if frame.channel != 0 => {
+                let prefix = self.scope.prefix();
+                let scoped = Scoped {
+                    inner: world.catalogue,
+                    prefix: prefix.as_deref(),
+                };
+                let world = World {
+                    catalogue: &scoped,
+                    ..world
+                };
+                self.on_channel_frame(frame, world);
+            }
             Phase::ProtocolHeader | Phase::Closed => {}
-            _ => self.on_connection_frame(frame),
+            _ => self.on_connection_frame(frame, world),
         }
     }
 }

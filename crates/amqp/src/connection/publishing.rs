@@ -13,6 +13,7 @@ use crate::method::{self, PublishHead};
 use crate::methods;
 use crate::methods::basic::Taken;
 use crate::publish::Group;
+use crate::rights;
 
 impl Connection {
     pub(super) fn on_publish(&mut self, number: u16, payload: &[u8]) -> Result<(), Fault> {
@@ -86,8 +87,25 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether the user may publish what a channel has complete. What may not be is dropped.
+    fn may_publish(&mut self, number: u16, world: World<'_>) -> Result<(), Fault> {
+        let head = std::mem::take(&mut self.channel(number)?.incoming.head);
+        let allowed = PublishHead::parse(&head)
+            .map_err(|error| Fault::syntax(error.to_string()))
+            .and_then(|head| rights::check_publish(self, head.exchange, head.routing_key, world));
+        let channel = self.channel(number)?;
+        channel.incoming.head = head;
+        if allowed.is_err() {
+            let gathered = channel.incoming.body.len();
+            channel.incoming.reset();
+            self.partial_bodies = self.partial_bodies.saturating_sub(gathered);
+        }
+        allowed
+    }
+
     /// The message of a channel is complete: its body is `body`, or else what was gathered.
     fn publish(&mut self, number: u16, body: Option<&[u8]>, world: World<'_>) -> Result<(), Fault> {
+        self.may_publish(number, world)?;
         let channel = self
             .channels
             .get_mut(&number)
@@ -99,7 +117,7 @@ impl Connection {
             &mut self.publisher,
             (number, channel),
             body,
-            &self.options.user,
+            &self.rights.user,
             world,
         );
         if matches!(taken, Ok(Taken::Lost)) {

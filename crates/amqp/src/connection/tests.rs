@@ -49,6 +49,10 @@ impl Catalogue for Topics {
     fn routes_by_fields(&self, _exchange: &str) -> bool {
         false
     }
+
+    fn count(&self, _prefix: &str, at_most: usize) -> usize {
+        self.0.len().min(at_most)
+    }
 }
 
 /// A frame the machine wrote.
@@ -64,16 +68,20 @@ struct Peer {
     link: Connection,
     topics: Topics,
     desk: Desk,
+    access: Access,
+    roster: Roster,
     requests: u64,
 }
 
 impl Peer {
     fn new() -> Self {
-        let link = Connection::new(Arc::new(Options::default()), SessionId(1), 0);
+        let link = Connection::new(Arc::new(Options::default()), SessionId(1), 0, true);
         Self {
             link,
             topics: Topics::with(&["q"]),
             desk: crate::direct_reply::Switchboard::default().desk().0,
+            access: Access::of(&forebay_broker::Settings::new()),
+            roster: Roster::default(),
             requests: 0,
         }
     }
@@ -91,6 +99,9 @@ impl Peer {
             catalogue: &self.topics,
             desk: &self.desk,
             now: Timestamp(1_000),
+            access: &self.access,
+            access_version: 1,
+            roster: &self.roster,
         };
         self.link.receive(bytes, world)
     }

@@ -3,13 +3,15 @@
 use amq_protocol::protocol::{AMQPClass, connection};
 use forebay_broker::Refusal;
 
-use super::{Connection, Phase, method_fault};
+use super::{Connection, Phase, World, method_fault};
 use crate::error::{Code, Fault, Subject, refused};
 use crate::frame::{Frame, Kind};
-use crate::{handshake, method};
+use crate::names::Scope;
+use crate::rights::Rights;
+use crate::{handshake, method, roster};
 
 impl Connection {
-    pub(super) fn on_connection_frame(&mut self, frame: Frame<'_>) {
+    pub(super) fn on_connection_frame(&mut self, frame: Frame<'_>, world: World<'_>) {
         if self.phase == Phase::Closing {
             match method::id(frame.payload) {
                 Ok((10, 51)) if frame.kind == Kind::Method => self.phase = Phase::Closed,
@@ -24,7 +26,7 @@ impl Connection {
         }
         let id = method::id(frame.payload).unwrap_or_default();
         let result = match method::parse(frame.payload) {
-            Ok(AMQPClass::Connection(method)) => self.on_connection_method(method),
+            Ok(AMQPClass::Connection(method)) => self.on_connection_method(method, world),
             Ok(_) => Err(Fault::new(
                 Code::ChannelError,
                 "expected a method of class connection on channel 0",
@@ -36,17 +38,21 @@ impl Connection {
         }
     }
 
-    fn on_connection_method(&mut self, method: connection::AMQPMethod) -> Result<(), Fault> {
+    fn on_connection_method(
+        &mut self,
+        method: connection::AMQPMethod,
+        world: World<'_>,
+    ) -> Result<(), Fault> {
         use connection::AMQPMethod as M;
         match (self.phase, method) {
-            (Phase::StartOk, M::StartOk(answer)) => self.log_in(&answer),
+            (Phase::StartOk, M::StartOk(answer)) => self.log_in(&answer, world),
             (Phase::TuneOk, M::TuneOk(answer)) => {
                 self.limits = handshake::agree(&self.options, &answer)?;
                 self.phase = Phase::Open;
                 Ok(())
             }
             (Phase::Open, M::Open(request)) => {
-                let answer = handshake::open(&request)?;
+                let answer = self.enter(request.virtual_host.as_str(), world)?;
                 method::put(&mut self.out, 0, &answer);
                 self.phase = Phase::Running;
                 Ok(())
@@ -56,6 +62,7 @@ impl Connection {
                 Ok(())
             }
             (Phase::Running, M::CloseOk(_)) => Ok(()),
+            // There is no token to be renewed: passwords hold until they are changed.
             (Phase::Running, M::UpdateSecret(_)) => {
                 let answer = M::UpdateSecretOk(connection::UpdateSecretOk {});
                 method::put(&mut self.out, 0, &AMQPClass::Connection(answer));
@@ -68,16 +75,32 @@ impl Connection {
         }
     }
 
-    fn log_in(&mut self, answer: &connection::StartOk) -> Result<(), Fault> {
-        let (peer, result) = handshake::log_in(&self.options, answer);
+    /// Opens the virtual host, if the user may go there and there is room.
+    fn enter(&mut self, vhost: &str, world: World<'_>) -> Result<AMQPClass, Fault> {
+        let user = self.rights.user.clone();
+        let answer = handshake::open(vhost, &user, world.access)?;
+        self.scope = Scope::of(vhost);
+        let limits = roster::Limits {
+            of_vhost: world.access.max_connections(vhost),
+            of_user: world.access.max_user_connections(&user),
+        };
+        let entered = world.roster.enter(&user, self.scope.vhost(), limits);
+        self.place = Some(entered.map_err(|reached| handshake::crowded(reached, vhost, &user))?);
+        Ok(answer)
+    }
+
+    fn log_in(&mut self, answer: &connection::StartOk, world: World<'_>) -> Result<(), Fault> {
+        let (peer, result) = handshake::log_in(world.access, self.loopback, answer);
+        let is_told = peer.authentication_failure_close;
         self.peer = peer;
         match result {
-            Ok(()) => {
+            Ok(user) => {
+                self.rights = Rights::of(&user);
                 method::put(&mut self.out, 0, &handshake::tune(&self.options));
                 self.phase = Phase::TuneOk;
                 Ok(())
             }
-            Err(fault) if peer.authentication_failure_close => Err(fault),
+            Err(fault) if is_told => Err(fault),
             Err(_) => {
                 self.phase = Phase::Closed;
                 Ok(())
@@ -90,6 +113,11 @@ impl Connection {
         let answer = connection::AMQPMethod::CloseOk(connection::CloseOk {});
         method::put(&mut self.out, 0, &AMQPClass::Connection(answer));
         self.phase = Phase::Closed;
+    }
+
+    /// Ends the connection because somebody who may has asked for that.
+    pub(crate) fn force_close(&mut self, reason: &str) {
+        self.fail(0, (0, 0), Fault::new(Code::ConnectionForced, reason));
     }
 
     /// Ends the connection because the broker stops.

@@ -283,6 +283,9 @@ fn consume(
             queue: queue.clone(),
             no_ack: method.no_ack,
             credit,
+            prefetch,
+            exclusive: method.exclusive,
+            priority,
         },
     );
     let command = Command::Subscribe(Subscribe {

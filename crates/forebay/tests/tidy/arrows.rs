@@ -24,14 +24,19 @@ const ARROWS: &[(&str, &str)] = &[
          hashbrown parking_lot postcard serde siphasher thiserror tokio tracing twox-hash",
     ),
     (
+        "forebay-access",
+        "forebay-broker base64 fancy-regex md-5 parking_lot serde serde_json sha2 thiserror tokio \
+         tracing uuid",
+    ),
+    (
         "forebay-sqs",
         "forebay-base forebay-record forebay-broker base64 bytes crc32c http-body-util hyper \
          hyper-util md-5 quick-xml serde serde_json sha2 tokio tokio-util tracing uuid",
     ),
     (
         "forebay-amqp",
-        "forebay-base forebay-record forebay-broker amq-protocol bytes hashbrown thiserror \
-         tokio tokio-util tracing uuid",
+        "forebay-access forebay-base forebay-record forebay-broker amq-protocol bytes hashbrown \
+         parking_lot thiserror tokio tokio-util tracing uuid",
     ),
     (
         "forebay-kafka",
