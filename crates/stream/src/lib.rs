@@ -2,14 +2,15 @@
 //! crate of its own so that consumer groups, committed offsets and producer sequences are plain
 //! data that moves only when called: no I/O, no clock, no randomness.
 //!
-//! Committed offsets and producer ids are durable: they change by [`StreamEvent`]s that the caller
-//! journals. A producer's sequences are recovered from the record batches themselves. Group
+//! Committed offsets, producer ids and transactions are durable: they change by [`StreamEvent`]s
+//! that the caller journals. A producer's sequences are recovered from the record batches themselves. Group
 //! membership is soft: after a restart, members join again.
 
 mod event;
 mod groups;
 mod offsets;
 mod producer;
+mod transactions;
 
 pub use event::StreamEvent;
 pub use groups::{
@@ -19,5 +20,10 @@ pub use groups::{
 };
 pub use offsets::{Committed, GroupOffsets};
 pub use producer::{
-    Fresh, PRODUCER_IDLE_MS, ProducerBatch, ProducerRefusal, Producers, REMEMBERED_BATCHES,
+    ActiveProducer, Fresh, PRODUCER_IDLE_MS, ProducerBatch, ProducerRefusal, Producers,
+    REMEMBERED_BATCHES,
+};
+pub use transactions::{
+    Aborted, Ending, Registration, TRANSACTION_MS_AT_MOST, TRANSACTIONAL_IDLE_MS,
+    TransactionDescription, TransactionPhase, TransactionRefusal, Transactions,
 };

@@ -60,7 +60,12 @@ impl GroupOffsets {
                     !state.partitions.is_empty()
                 });
             }
-            StreamEvent::ProducerAllocated { .. } => {}
+            StreamEvent::ProducerAllocated { .. }
+            | StreamEvent::TransactionalProducer { .. }
+            | StreamEvent::TransactionPartitionsAdded { .. }
+            | StreamEvent::TransactionGroupAdded { .. }
+            | StreamEvent::TransactionOffsetsHeld { .. }
+            | StreamEvent::TransactionEnded { .. } => {}
         }
     }
 

@@ -76,6 +76,19 @@ pub enum ProducerRefusal {
     Malformed,
 }
 
+/// A producer that wrote to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: i64,
+    /// The newest epoch seen.
+    pub epoch: i16,
+    /// The sequence number of its last record.
+    pub last_sequence: i32,
+    /// When it wrote that, a minute early at most.
+    pub used: Timestamp,
+}
+
 /// Every producer's latest batches, by partition, and the next producer id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Saved")]
@@ -143,7 +156,12 @@ impl Producers {
             }
             StreamEvent::OffsetsCommitted { .. }
             | StreamEvent::GroupDeleted { .. }
-            | StreamEvent::OffsetsDeleted { .. } => {}
+            | StreamEvent::OffsetsDeleted { .. }
+            | StreamEvent::TransactionalProducer { .. }
+            | StreamEvent::TransactionPartitionsAdded { .. }
+            | StreamEvent::TransactionGroupAdded { .. }
+            | StreamEvent::TransactionOffsetsHeld { .. }
+            | StreamEvent::TransactionEnded { .. } => {}
         }
     }
 
@@ -256,6 +274,19 @@ impl Producers {
         {
             self.forget(partition, id);
         }
+    }
+
+    /// The producers that wrote to `partition` and are not forgotten, by id.
+    pub fn of_partition(&self, partition: PartitionId) -> impl Iterator<Item = ActiveProducer> {
+        let range = (partition, i64::MIN)..=(partition, i64::MAX);
+        self.entries
+            .range(range)
+            .map(|(&(_, id), entry)| ActiveProducer {
+                id,
+                epoch: entry.epoch,
+                last_sequence: entry.latest.last_sequence,
+                used: entry.used,
+            })
     }
 
     /// Forgets producers that wrote nothing for [`PRODUCER_IDLE_MS`].
