@@ -200,7 +200,8 @@ pub(crate) fn refused(refusal: &Refusal, subject: Subject<'_>) -> Fault {
         | Refusal::BeyondEnd { .. }
         | Refusal::PartitionCount { .. }
         | Refusal::Producer(_)
-        | Refusal::Group(_) => Fault::new(Code::InternalError, refusal.to_string()),
+        | Refusal::Group(_)
+        | Refusal::Transaction(_) => Fault::new(Code::InternalError, refusal.to_string()),
     }
 }
 

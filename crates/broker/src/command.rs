@@ -5,8 +5,8 @@ use std::sync::Arc;
 use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
 use forebay_record::Batch;
 use forebay_stream::{
-    Committed, GroupDescription, GroupListing, GroupReply, HeartbeatRequest, JoinRequest,
-    LeaveRequest, SyncRequest,
+    ActiveProducer, Committed, GroupDescription, GroupListing, GroupReply, HeartbeatRequest,
+    JoinRequest, LeaveRequest, SyncRequest, TransactionDescription,
 };
 
 use crate::{
@@ -130,6 +130,13 @@ pub enum Command {
         /// Until when.
         until: Timestamp,
     },
+    /// As [`Command::Watch`], and no transaction may be open before that record.
+    WatchDecided {
+        /// What to watch.
+        partitions: Vec<(PartitionId, Offset)>,
+        /// Until when.
+        until: Timestamp,
+    },
     /// A new idempotent producer id, never given before. Replies [`Reply::Producer`].
     AllocateProducer,
     /// Membership of a consumer group. Replies [`Reply::Group`].
@@ -195,6 +202,93 @@ pub enum Command {
     DeleteGroup {
         /// The group.
         group: String,
+    },
+    /// Transactions.
+    Transaction(TransactionCommand),
+}
+
+/// Who asks about its transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transactional {
+    /// The name the producer gave itself.
+    pub name: String,
+    /// The producer id it believes to have.
+    pub producer: i64,
+    /// And the epoch.
+    pub epoch: i16,
+}
+
+/// Transactions (KIP-98).
+#[derive(Clone, Debug)]
+pub enum TransactionCommand {
+    /// A producer names itself: lives before it are fenced, and what they left undecided is
+    /// aborted. Replies [`Reply::Transactional`].
+    Register {
+        /// The name.
+        name: String,
+        /// How long its transactions may take, milliseconds.
+        timeout_ms: u64,
+        /// The id and epoch it believes to have, to go on after an error (KIP-360).
+        expected: Option<(i64, i16)>,
+    },
+    /// The transaction will append to these partitions. Replies [`Reply::Done`] when durable.
+    AddPartitions {
+        /// Whose.
+        who: Transactional,
+        /// The partitions, all of which must exist.
+        partitions: Vec<PartitionId>,
+    },
+    /// The transaction will commit offsets for a group. Replies [`Reply::Done`] when durable.
+    AddGroup {
+        /// Whose.
+        who: Transactional,
+        /// The group.
+        group: String,
+    },
+    /// Offsets to commit if the transaction is committed. Replies [`Reply::Done`] when durable.
+    HoldOffsets {
+        /// Whose.
+        who: Transactional,
+        /// The offsets.
+        commit: OffsetCommit,
+    },
+    /// The transaction takes effect as a whole, or not at all. Replies [`Reply::Done`] when that is
+    /// durable; a repetition is answered in the same way.
+    End {
+        /// Whose.
+        who: Transactional,
+        /// Whether it takes effect.
+        commit: bool,
+    },
+    /// An operator aborts the transaction of this producer id and epoch, and fences its producer.
+    /// Replies [`Reply::Done`] when durable.
+    Abort {
+        /// The producer id.
+        producer: i64,
+        /// The epoch.
+        epoch: i16,
+    },
+    /// What is known of a producer that named itself. Replies [`Reply::Transactions`] with one, or
+    /// none.
+    Describe {
+        /// The name.
+        name: String,
+    },
+    /// Everything known of producers that named themselves. Replies [`Reply::Transactions`], in
+    /// order of name.
+    List,
+    /// Which of these partitions a transaction holds an offset of the group for. Replies
+    /// [`Reply::Partitions`].
+    Held {
+        /// The group.
+        group: String,
+        /// The partitions.
+        partitions: Vec<PartitionId>,
+    },
+    /// Who writes to a partition with sequence numbers. Replies [`Reply::Producers`].
+    Producers {
+        /// The partition.
+        partition: PartitionId,
     },
 }
 
@@ -528,6 +622,19 @@ pub enum Reply {
     Moves(Vec<MoveInfo>),
     /// Groups, in order of name.
     Groups(Vec<GroupListing>),
+    /// A producer that named itself.
+    Transactional {
+        /// Its producer id.
+        producer: i64,
+        /// Its epoch.
+        epoch: i16,
+    },
+    /// What is known of producers that named themselves.
+    Transactions(Vec<TransactionDescription>),
+    /// Partitions.
+    Partitions(Vec<PartitionId>),
+    /// The producers of a partition, and where each has an open transaction's first record there.
+    Producers(Vec<(ActiveProducer, Option<Offset>)>),
 }
 
 /// What the shard tells a session.

@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use forebay_base::{Offset, PartitionId, Timestamp, planted};
 use forebay_log::{Keeper, Kept, PromoteError, Promoter, Run, SegmentChange, Stored};
 use forebay_record::{Batch, BatchError, Record};
+use forebay_stream::Aborted;
 use hashbrown::HashMap;
 use siphasher::sip128::SipHasher13;
 
@@ -32,6 +33,8 @@ pub(crate) struct Compact {
     /// Everything below is gone.
     start: Offset,
     at: Timestamp,
+    /// The transactions that were aborted: of their records nothing stays.
+    aborted: Vec<Aborted>,
     /// What is written anew, by rising offset. Each group becomes one run if a segment holds it.
     groups: Vec<Group>,
 }
@@ -97,6 +100,7 @@ pub(crate) fn due(
         partition,
         start,
         at: now,
+        aborted: Vec::new(),
         groups: groups.collect(),
     };
     Some((ratio, compact))
@@ -127,6 +131,29 @@ fn as_ms(ms: u64) -> i64 {
 }
 
 impl Compact {
+    /// Lets go what is of these transactions, which were aborted.
+    pub(crate) fn without(self, aborted: Vec<Aborted>) -> Self {
+        Self { aborted, ..self }
+    }
+
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    fn is_aborted(&self, stored: &Stored) -> bool {
+        if self.aborted.is_empty() {
+            return false;
+        }
+        let at = stored.base_offset;
+        let mut within = Aborted::within(&self.aborted, at, at.saturating_add(1));
+        Batch::from_trusted(stored.batch.clone()).is_ok_and(|batch| {
+            let header = batch.header();
+            header.is_transactional()
+                && !header.is_control()
+                && within.any(|aborted| aborted.producer == header.producer_id)
+        })
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -139,7 +166,9 @@ impl Compact {
         for pass in 0..latest.passes {
             latest.begin(pass);
             promoter.scan(self.partition, &dirty, &mut |stored| {
-                latest.note(stored);
+                if !self.is_aborted(stored) {
+                    latest.note(stored);
+                }
                 ControlFlow::Continue(())
             })?;
             if latest.passes > 1 {
@@ -274,6 +303,9 @@ impl Keeper for Survivors<'_> {
     fn keep(&mut self, partition: PartitionId, stored: &Stored) -> Kept {
         let (start, base) = (self.compact.start, stored.base_offset);
         if base.saturating_add(u64::from(stored.records)) <= start {
+            return Kept::Nothing;
+        }
+        if self.compact.is_aborted(stored) {
             return Kept::Nothing;
         }
         let settled = self.compact.kind_at(base) == Some(Kind::Settled);

@@ -11,6 +11,7 @@ use crate::engine::Input;
 use crate::envelope;
 use crate::records::{ReadError, RecordsOf};
 use crate::shard::{DeadLetterCopy, DeadLetterJob, DeadLetterReason, Undeliverable};
+use crate::stability::Stability;
 use crate::{DeadLetterTarget, Death, Deaths, FieldValue, Fields, namespace};
 
 /// Reads the records of a job's messages and tells the shard of each that can be read, and which
@@ -18,6 +19,7 @@ use crate::{DeadLetterTarget, Death, Deaths, FieldValue, Fields, namespace};
 pub(crate) fn fetch(
     mut job: DeadLetterJob,
     reader: &LogReader,
+    stability: &Stability,
     shard: &mut dyn FnMut(Input) -> bool,
 ) -> bool {
     let mut unread = Vec::new();
@@ -32,7 +34,7 @@ pub(crate) fn fetch(
                 unread.push(message);
                 continue;
             }
-            let copy = match read(reader, &job, offset) {
+            let copy = match read(reader, stability, &job, offset) {
                 Ok(Some(record)) => copy(&job, message.attempt, &record),
                 Ok(None) => Err(Undeliverable),
                 Err(error) => {
@@ -64,9 +66,10 @@ pub(crate) fn fetch(
     shard(Input::DeadLettersUnread(job))
 }
 
-/// The record of a message; `None` if retention has dropped it.
+/// The record of a message; `None` if retention has dropped it, or it is no message.
 fn read(
     reader: &LogReader,
+    stability: &Stability,
     job: &DeadLetterJob,
     offset: Offset,
 ) -> Result<Option<Record>, ReadError> {
@@ -75,7 +78,8 @@ fn read(
     let stored = reader
         .read_at(job.partition, &ranges, &mut cursor, Source::Disk)
         .map_err(|error| ReadError::Damaged(error.to_string()))?;
-    RecordsOf::new(&stored.unwrap_or_default()).find(offset)
+    let stored = stability.keep_messages(job.partition, stored.unwrap_or_default());
+    RecordsOf::new(&stored).find(offset)
 }
 
 /// What a record's headers say, for routing: of each the text, without the type it once had.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::mailbox::Inner;
 use crate::runner::{self, Running};
+use crate::stability::Stability;
 use crate::{
     Command, Counters, Deliveries, Directory, Expectation, MoveId, MoveInfo, OpenError, Options,
     Outcome, Placed, Pressure, Publish, Receipt, Receive, Refusal, Reply, RequestId, Session,
@@ -220,7 +221,24 @@ impl Broker {
         self.inner.counters.lock().clone()
     }
 
+    /// [`Command::WatchDecided`].
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`] only.
+    pub async fn watch_decided(
+        &self,
+        partitions: Vec<(PartitionId, Offset)>,
+        until: Timestamp,
+    ) -> Result<(), Refusal> {
+        let reply = self.call(Command::WatchDecided { partitions, until }).await;
+        expect_reply!(reply, Reply::Done => ())
+    }
+
     pub(crate) fn reader(&self) -> &Arc<LogReader> {
         &self.inner.reader
+    }
+
+    pub(crate) fn stability(&self) -> &Stability {
+        &self.inner.stability
     }
 }

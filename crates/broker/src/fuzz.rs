@@ -53,6 +53,7 @@ fn live(state: ShardState) {
     assert!(state.partitions == again.partitions);
     assert!(state.offsets == again.offsets);
     assert!(state.producers == again.producers);
+    assert!(state.transactions == again.transactions);
     assert!(state.catalog.topics().eq(again.catalog.topics()));
     assert!(state.catalog.exchanges().eq(again.catalog.exchanges()));
     let topics: Vec<_> = state.catalog.topics().map(|topic| topic.id).collect();

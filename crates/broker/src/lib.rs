@@ -43,6 +43,7 @@ mod shard;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod snapshots;
+mod stability;
 mod state;
 mod stored;
 mod topic;
@@ -51,7 +52,8 @@ pub use check::{CheckError, CheckReport, Contents, Loss, LostChanges, SnapshotSe
 pub use command::{
     Command, ConsumerId, ConsumerMode, Deliveries, Durability, Event, Expectation, GroupCommand,
     Identity, OffsetCommit, Outcome, Outgoing, Placed, Publish, Receipt, Receive, Reply, RequestId,
-    Run, Settled, Subscribe, Target, TopicStats, TopicWork, WhenFull,
+    Run, Settled, Subscribe, Target, TopicStats, TopicWork, TransactionCommand, Transactional,
+    WhenFull,
 };
 pub use deaths::{Death, Deaths};
 pub use directory::Directory;
@@ -76,9 +78,10 @@ pub use topic::{Compaction, DeadLetterTarget, Lifetime, Retention, TopicConfig, 
 pub use forebay_record::Record;
 
 pub use forebay_stream::{
-    Committed, GroupDescription, GroupListing, GroupPhase, GroupRefusal, GroupReply,
-    HeartbeatRequest, JoinRefused, JoinRequest, Joined, JoinedMember, LeaveRequest, Leaver, Left,
-    MemberDescription, ProducerRefusal, SyncRequest, Synced,
+    Aborted, ActiveProducer, Committed, GroupDescription, GroupListing, GroupPhase, GroupRefusal,
+    GroupReply, HeartbeatRequest, JoinRefused, JoinRequest, Joined, JoinedMember, LeaveRequest,
+    Leaver, Left, MemberDescription, ProducerRefusal, SyncRequest, Synced, TRANSACTION_MS_AT_MOST,
+    TransactionDescription, TransactionPhase, TransactionRefusal,
 };
 
 pub use forebay_log::{

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::engine::Input;
 use crate::shard::ReplyTo;
+use crate::stability::Stability;
 use crate::{Command, Counters, Directory, Event, Options, Pressure, Refusal, Reply, RequestId};
 
 pub(crate) type Answer = oneshot::Sender<Result<Reply, Refusal>>;
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     inputs: Sender<Letter>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) directory: Directory,
+    pub(crate) stability: Arc<Stability>,
     pub(crate) reader: Arc<LogReader>,
     pub(crate) pressure: watch::Sender<Pressure>,
     pub(crate) counters: Mutex<Counters>,
@@ -80,6 +82,7 @@ impl Inner {
             inputs,
             clock,
             directory: Directory::default(),
+            stability: Arc::default(),
             reader,
             pressure: watch::Sender::new(Pressure::None),
             counters: Mutex::default(),
@@ -130,7 +133,10 @@ impl Inner {
         self.admit(&command).await?;
         let request = RequestId(self.next_request().0 | CALL);
         let (answer, reply) = oneshot::channel();
-        let waits = matches!(command, Command::Receive(_) | Command::Watch { .. });
+        let waits = matches!(
+            command,
+            Command::Receive(_) | Command::Watch { .. } | Command::WatchDecided { .. }
+        );
         let to = ReplyTo { session, request };
         if !self.put(Letter::Call {
             to,

@@ -9,7 +9,8 @@ use forebay_record::{Batch, Record};
 use tokio::task::JoinHandle;
 
 use crate::records::{DECOMPRESSED_AT_MOST, RecordsOf, damaged};
-use crate::{Broker, Command, Deliveries, Outcome, ReadError, Receipt, Run};
+use crate::stability::Stability;
+use crate::{Aborted, Broker, Command, Deliveries, Outcome, ReadError, Receipt, Run};
 
 /// Remembers where the last read stopped, so that the next one in sequence finds its place at
 /// once, and what it wants in memory. One for each stream of reads; costs nothing to make.
@@ -58,6 +59,8 @@ pub struct Bounds {
     pub start: Offset,
     /// The high watermark: one past the last durable record.
     pub end: Offset,
+    /// Everything below is decided: the first record of a transaction that is not, or the end.
+    pub decided: Offset,
     /// The latest timestamp of a durable record, milliseconds since 1970; -1 if there is none.
     pub max_timestamp: i64,
 }
@@ -152,7 +155,7 @@ const READ_AT_ONCE: u32 = 16;
 impl Broker {
     /// The readable offsets of a partition.
     pub fn bounds(&self, partition: PartitionId) -> Bounds {
-        bounds(self.reader(), partition)
+        bounds(self.reader(), self.stability(), partition)
     }
 
     /// Bytes of the batches a partition holds, in the journal and in segments, as exact as the
@@ -192,8 +195,9 @@ impl Broker {
         Ok(found.unwrap_or_default())
     }
 
-    /// Reads the records of deliveries, in their order. A record that is not kept any more is left
-    /// out; where records go without being settled, as by compaction, the delivery is settled.
+    /// Reads the records of deliveries, in their order. What is no message is left out and settled: a
+    /// record that is not kept any more, or was part of a transaction that was aborted, and the marker
+    /// of a transaction's end.
     ///
     /// # Errors
     /// The disk is damaged.
@@ -203,11 +207,12 @@ impl Broker {
         cursor: &mut Cursor,
     ) -> Result<Vec<Delivered>, ReadError> {
         let mut delivered = Vec::with_capacity(deliveries.len());
+        let mut void = false;
         for runs in by_partition(&deliveries.runs) {
-            let found = self.stored(runs, cursor).await?;
+            let found = self.messages(runs, cursor, &mut void).await?;
             pick(runs, &found, &mut delivered)?;
         }
-        self.settle_gone(deliveries, &delivered).await;
+        self.settle_gone(deliveries, &delivered, void).await;
         Ok(delivered)
     }
 
@@ -234,11 +239,12 @@ impl Broker {
                 ..rest.clone()
             },
         };
+        let mut void = false;
         let (mut bytes, mut heaviest, mut count) = (0usize, 1, FIRST_READ);
         while !rest.runs.is_empty() && (bytes == 0 || bytes < max_bytes) {
             let taken = take_first(&mut rest.runs, count);
             for runs in by_partition(&taken) {
-                let found = self.stored(runs, cursor).await?;
+                let found = self.messages(runs, cursor, &mut void).await?;
                 let before = portion.delivered.len();
                 pick(runs, &found, &mut portion.delivered)?;
                 for delivered in &portion.delivered[before..] {
@@ -253,14 +259,32 @@ impl Broker {
             count = fitting.clamp(1, READ_AT_ONCE);
         }
         portion.rest = rest;
-        self.settle_gone(&portion.deliveries, &portion.delivered)
+        self.settle_gone(&portion.deliveries, &portion.delivered, void)
             .await;
         Ok(portion)
     }
 
+    /// The batches that hold the messages of `runs`, all of one partition. Says in `void` whether
+    /// there were others that hold none.
+    async fn messages(
+        &self,
+        runs: &[Run],
+        cursor: &mut Cursor,
+        void: &mut bool,
+    ) -> Result<Vec<forebay_log::Stored>, ReadError> {
+        let found = self.stored(runs, cursor).await?;
+        let Some(first) = runs.first() else {
+            return Ok(found);
+        };
+        let batches = found.len();
+        let found = self.stability().keep_messages(first.partition, found);
+        *void |= found.len() < batches;
+        Ok(found)
+    }
+
     /// Settles what was handed out and is not there.
-    async fn settle_gone(&self, deliveries: &Deliveries, found: &[Delivered]) {
-        let receipts = self.gone(deliveries, found);
+    async fn settle_gone(&self, deliveries: &Deliveries, found: &[Delivered], void: bool) {
+        let receipts = self.gone(deliveries, found, void);
         if !receipts.is_empty() {
             let outcome = Outcome::Ack;
             self.tell(Command::Settle { receipts, outcome }).await;
@@ -268,13 +292,13 @@ impl Broker {
     }
 
     /// What was handed out and is not there, which would be handed out for ever. Only where that can
-    /// be: what a queue holds is there until it is settled.
-    fn gone(&self, deliveries: &Deliveries, found: &[Delivered]) -> Vec<Receipt> {
+    /// be: what a queue holds is there until it is settled, unless it is `void`, that is no message.
+    fn gone(&self, deliveries: &Deliveries, found: &[Delivered], void: bool) -> Vec<Receipt> {
         if found.len() == deliveries.len() {
             return Vec::new();
         }
         let topic = self.directory().topic_by_id(deliveries.topic);
-        if topic.is_none_or(|topic| topic.config.retention.until_settled) {
+        if !void && topic.is_none_or(|topic| topic.config.retention.until_settled) {
             return Vec::new();
         }
         let mut found = found.iter().map(|one| one.receipt).peekable();
@@ -312,6 +336,12 @@ impl Broker {
         Ok(found.unwrap_or_default())
     }
 
+    /// The transactions that were aborted and have records or a marker in the partition from `from`
+    /// on and below `end`, in the order of their markers.
+    pub fn aborted(&self, partition: PartitionId, from: Offset, end: Offset) -> Vec<Aborted> {
+        self.stability().aborted(partition, from, end)
+    }
+
     /// The first record whose timestamp is at or after `timestamp`, milliseconds since 1970, and
     /// that record's timestamp.
     ///
@@ -330,19 +360,21 @@ impl Broker {
     }
 }
 
-pub(crate) fn bounds(reader: &LogReader, partition: PartitionId) -> Bounds {
-    reader.bounds(partition).map_or(
-        Bounds {
-            start: 0,
-            end: 0,
+pub(crate) fn bounds(reader: &LogReader, stability: &Stability, partition: PartitionId) -> Bounds {
+    let Some(bounds) = reader.bounds(partition) else {
+        return Bounds {
             max_timestamp: -1,
-        },
-        |bounds| Bounds {
-            start: bounds.start,
-            end: bounds.end,
-            max_timestamp: bounds.max_timestamp,
-        },
-    )
+            ..Bounds::default()
+        };
+    };
+    // What is open is looked at after the end was, and so is not newer than that.
+    let open = stability.first_open(partition).unwrap_or(Offset::MAX);
+    Bounds {
+        start: bounds.start,
+        end: bounds.end,
+        decided: open.min(bounds.end),
+        max_timestamp: bounds.max_timestamp,
+    }
 }
 
 /// [`Broker::read`]; `None` if the source does not suffice.
@@ -437,7 +469,7 @@ fn explain(reader: &LogReader, partition: PartitionId, error: forebay_log::ReadE
     match error {
         forebay_log::ReadError::OutOfRange { start, .. } => ReadError::OutOfRange { start },
         forebay_log::ReadError::Dropped(_) => ReadError::OutOfRange {
-            start: bounds(reader, partition).start,
+            start: reader.bounds(partition).map_or(0, |bounds| bounds.start),
         },
         other => {
             tracing::error!(error = %other, "cannot read");

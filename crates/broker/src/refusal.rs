@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{ExchangeInfo, TopicInfo};
 use forebay_base::Offset;
-use forebay_stream::{GroupRefusal, ProducerRefusal};
+use forebay_stream::{GroupRefusal, ProducerRefusal, TransactionRefusal};
 
 /// Why a command was refused. Nothing has changed when one of these comes back.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -71,6 +71,9 @@ pub enum Refusal {
     /// The idempotent producer's rules were broken.
     #[error(transparent)]
     Producer(#[from] ProducerRefusal),
+    /// The rules of transactions were broken.
+    #[error(transparent)]
+    Transaction(#[from] TransactionRefusal),
     /// The consumer group's rules were broken.
     #[error(transparent)]
     Group(#[from] GroupRefusal),

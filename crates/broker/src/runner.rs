@@ -19,6 +19,7 @@ use crate::options::Tuning;
 use crate::promotion::{self, Work};
 use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
+use crate::stability::Stability;
 use crate::{Event, OpenError, Options, Pressure, Refusal, Reply, RequestId};
 use crate::{dead_letters, recovery, snapshots};
 
@@ -103,7 +104,14 @@ pub(crate) fn open(
         sessions: HashMap::new(),
         calls: HashMap::new(),
         _retention: keep_retention(&inner, options.retention_every_ms)?,
-        workers: Workers::start(journal, reader, store, data_dir, &input_sender)?,
+        workers: Workers::start(
+            journal,
+            reader,
+            store,
+            data_dir,
+            inner.stability.clone(),
+            &input_sender,
+        )?,
         stopped: stopped_sender,
     };
     let (ready, wait) = channel();
@@ -125,6 +133,7 @@ impl Workers {
         reader: Arc<LogReader>,
         store: SnapshotStore,
         data_dir: Arc<DataDir>,
+        stability: Arc<Stability>,
         shard: &Sender<Letter>,
     ) -> Result<Self, OpenError> {
         let promoter = journal.promoter();
@@ -148,7 +157,9 @@ impl Workers {
         )?;
         let back = shard.clone();
         let dead_letters = worker("dead-letters", move |job| {
-            dead_letters::fetch(job, &reader, &mut |input| back.send(input.into()).is_ok())
+            dead_letters::fetch(job, &reader, &stability, &mut |input| {
+                back.send(input.into()).is_ok()
+            })
         })?;
         let back = shard.clone();
         let snapshots = worker("snapshots", move |(position, payload): (_, Vec<u8>)| {
@@ -319,6 +330,7 @@ impl Runner {
                 }
                 Effect::Forget(request) => drop(self.calls.remove(&request)),
                 Effect::Catalog(change) => self.inner.directory.follow(change),
+                Effect::Stability(change) => self.inner.stability.follow(change),
                 Effect::Pressure(reason) => {
                     let pressure = reason.map_or(Pressure::None, Pressure::StorageFull);
                     tracing::warn!(?pressure, "the pressure on publishers has changed");

@@ -20,6 +20,7 @@ use crate::promotion::{self, Work};
 use crate::recovery::recover_from;
 use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
+use crate::stability::Stability;
 use crate::{
     Bounds, Command, Counters, Cursor, Delivered, Deliveries, Directory, Event, ExchangeInfo,
     OpenError, Pressure, ReadError, Refusal, Reply, RequestId, Stored, TopicInfo,
@@ -130,6 +131,7 @@ pub struct Simulated {
     reader: Arc<LogReader>,
     store: SnapshotStore,
     directory: Directory,
+    stability: Stability,
     journal_jobs: VecDeque<Job>,
     snapshot_jobs: VecDeque<(Position, Vec<u8>)>,
     dead_letter_jobs: VecDeque<DeadLetterJob>,
@@ -169,6 +171,7 @@ impl Simulated {
             reader,
             store,
             directory: Directory::default(),
+            stability: Stability::default(),
             journal_jobs: VecDeque::new(),
             snapshot_jobs: VecDeque::new(),
             dead_letter_jobs: VecDeque::new(),
@@ -273,7 +276,7 @@ impl Simulated {
                 let Some(job) = self.dead_letter_jobs.pop_front() else {
                     return false;
                 };
-                dead_letters::fetch(job, &self.reader, &mut |input| {
+                dead_letters::fetch(job, &self.reader, &self.stability, &mut |input| {
                     self.inbox.push_back(input);
                     true
                 });
@@ -332,6 +335,7 @@ impl Simulated {
                     self.said.push(Said::Event { session, event });
                 }
                 Effect::Catalog(change) => self.directory.follow(change),
+                Effect::Stability(change) => self.stability.follow(change),
                 Effect::Pressure(reason) => {
                     let pressure = reason.map_or(Pressure::None, Pressure::StorageFull);
                     self.said.push(Said::Pressure(pressure));
@@ -378,7 +382,11 @@ impl Simulated {
         let mut delivered = Vec::with_capacity(deliveries.len());
         for runs in reading::by_partition(&deliveries.runs) {
             let stored = reading::stored(&self.reader, runs, cursor.place(), Source::Disk)?;
-            reading::pick(runs, &stored.unwrap_or_default(), &mut delivered)?;
+            if let Some(first) = runs.first() {
+                let stored = stored.unwrap_or_default();
+                let stored = self.stability.keep_messages(first.partition, stored);
+                reading::pick(runs, &stored, &mut delivered)?;
+            }
         }
         Ok(delivered)
     }
@@ -425,7 +433,7 @@ impl Simulated {
 
     /// The readable offsets of a partition.
     pub fn bounds(&self, partition: PartitionId) -> Bounds {
-        reading::bounds(&self.reader, partition)
+        reading::bounds(&self.reader, &self.stability, partition)
     }
 
     /// What a group has committed.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use forebay_base::{Offset, PartitionId, Timestamp, TopicId, planted};
-use forebay_queue::{QueueView, Recent};
+use forebay_queue::{QueueEvent, QueueView, Recent};
 use forebay_record::{Batch, BatchHeader, NO_PRODUCER_ID};
-use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent};
+use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent, Transactions};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
 use twox_hash::XxHash64;
@@ -45,6 +45,9 @@ pub(crate) struct ShardState {
     /// In a snapshot they come behind the rest.
     #[serde(skip)]
     pub(crate) settings: Settings,
+    /// And behind those.
+    #[serde(skip)]
+    pub(crate) transactions: Transactions,
 }
 
 fn in_order<S: Serializer>(
@@ -70,6 +73,7 @@ impl ShardState {
             recent: BTreeMap::new(),
             moves: Moves::default(),
             settings: Settings::default(),
+            transactions: Transactions::default(),
         }
     }
 
@@ -77,6 +81,7 @@ impl ShardState {
     pub(crate) fn save(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![SNAPSHOT_VERSION])
             .and_then(|bytes| postcard::to_extend(&self.settings, bytes))
+            .and_then(|bytes| postcard::to_extend(&self.transactions, bytes))
             .expect("writing to memory cannot fail and every field has a known length")
     }
 
@@ -87,7 +92,11 @@ impl ShardState {
         };
         let (mut state, rest): (Self, _) = postcard::take_from_bytes(bytes)?;
         if !rest.is_empty() {
-            state.settings = postcard::from_bytes(rest)?;
+            let (settings, rest) = postcard::take_from_bytes(rest)?;
+            state.settings = settings;
+            if !rest.is_empty() {
+                state.transactions = postcard::from_bytes(rest)?;
+            }
         }
         planted!(OffsetsNotInSnapshot => state.offsets = GroupOffsets::default());
         planted!(ProducersNotInSnapshot => state.producers = Producers::default());
@@ -114,6 +123,9 @@ impl ShardState {
             partition.next = partition.next.max(base.saturating_add(count));
             if let Some(batch) = producer_batch(header) {
                 self.producers.record(*id, batch, *base, self.clock);
+                if header.is_transactional() {
+                    self.transactions.appended(*id, batch.id, *base);
+                }
             }
         }
     }
@@ -146,12 +158,16 @@ impl ShardState {
                         let event = StreamEvent::PartitionsRemoved { partitions };
                         self.offsets.apply(&event);
                         self.producers.apply(&event);
+                        self.transactions.apply(&event);
                     }
                     _ => {}
                 }
                 return change;
             }
             StateFrame::Queue { partition, event } => {
+                if let QueueEvent::Started { at } = event {
+                    self.transactions.trim(*partition, *at);
+                }
                 if let Some(partition) = self.partitions.get_mut(partition) {
                     partition.queue.apply(event);
                 }
@@ -159,10 +175,12 @@ impl ShardState {
             StateFrame::Stream(event) => {
                 self.offsets.apply(event);
                 self.producers.apply(event);
+                self.transactions.apply(event);
             }
             StateFrame::Clock(now) => {
                 self.clock = self.clock.max(*now);
                 self.producers.expire(self.clock);
+                self.transactions.expire(self.clock);
                 self.recent.retain(|_, recent| {
                     recent.forget(*now);
                     !recent.is_empty()
@@ -188,9 +206,11 @@ pub(crate) fn offsets_of(header: &BatchHeader) -> u32 {
     u32::try_from(header.last_offset_delta).unwrap_or(0) + 1
 }
 
-/// The batch as the idempotent producer's rules see it; `None` if no such producer made it.
+/// The batch as the idempotent producer's rules see it; `None` if no such producer made it, or the
+/// broker itself did, to end a transaction.
 pub(crate) fn producer_batch(header: &BatchHeader) -> Option<ProducerBatch> {
-    (header.producer_id != NO_PRODUCER_ID).then(|| ProducerBatch {
+    let of_producer = header.producer_id != NO_PRODUCER_ID && !header.is_control();
+    of_producer.then(|| ProducerBatch {
         id: header.producer_id,
         epoch: header.producer_epoch,
         base_sequence: header.base_sequence,
@@ -214,4 +234,28 @@ fn groups_of(batch: &Batch) -> Vec<u64> {
     }
     groups.resize(count, no_key);
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_from_before_there_were_transactions_has_none() {
+        let mut state = ShardState::new();
+        let before = postcard::to_extend(&state, vec![SNAPSHOT_VERSION]).unwrap();
+        assert_eq!(ShardState::load(&before).unwrap().save(), state.save());
+        state
+            .transactions
+            .apply(&StreamEvent::TransactionalProducer {
+                name: "t".to_owned(),
+                producer: 1,
+                epoch: 0,
+                last_epoch: -1,
+                timeout_ms: 1,
+                at: Timestamp(1),
+            });
+        let again = ShardState::load(&state.save()).unwrap();
+        assert_eq!(again.transactions, state.transactions);
+    }
 }

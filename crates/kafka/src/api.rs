@@ -1,5 +1,7 @@
 //! One file for each kind of request, or small family of them.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_configs;
 pub(crate) mod api_versions;
 mod create_partitions;
@@ -11,6 +13,9 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
+mod describe_transactions;
+mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -26,6 +31,8 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+mod txn_offset_commit;
+mod write_txn_markers;
 
 pub(crate) use fetch::Fetcher;
 pub(crate) use produce::Waiting;
@@ -79,7 +86,7 @@ pub(crate) async fn answer(
             ResponseKind::OffsetFetch(offset_fetch::answer(context, version, request).await)
         }
         RequestKind::InitProducerId(request) => {
-            ResponseKind::InitProducerId(init_producer_id::answer(context, request).await)
+            ResponseKind::InitProducerId(init_producer_id::answer(context, version, request).await)
         }
         RequestKind::OffsetForLeaderEpoch(request) => {
             ResponseKind::OffsetForLeaderEpoch(offset_for_leader_epoch::answer(context, request))
@@ -116,6 +123,30 @@ pub(crate) async fn answer(
         }
         RequestKind::DescribeLogDirs(request) => {
             ResponseKind::DescribeLogDirs(describe_log_dirs::answer(context, request))
+        }
+        RequestKind::AddPartitionsToTxn(request) => ResponseKind::AddPartitionsToTxn(
+            add_partitions_to_txn::answer(context, version, request).await,
+        ),
+        RequestKind::AddOffsetsToTxn(request) => ResponseKind::AddOffsetsToTxn(
+            add_offsets_to_txn::answer(context, version, request).await,
+        ),
+        RequestKind::EndTxn(request) => {
+            ResponseKind::EndTxn(end_txn::answer(context, version, request).await)
+        }
+        RequestKind::TxnOffsetCommit(request) => {
+            ResponseKind::TxnOffsetCommit(txn_offset_commit::answer(context, request).await)
+        }
+        RequestKind::WriteTxnMarkers(request) => {
+            ResponseKind::WriteTxnMarkers(write_txn_markers::answer(context, request).await)
+        }
+        RequestKind::DescribeProducers(request) => {
+            ResponseKind::DescribeProducers(describe_producers::answer(context, request).await)
+        }
+        RequestKind::DescribeTransactions(request) => ResponseKind::DescribeTransactions(
+            describe_transactions::answer(context, request).await,
+        ),
+        RequestKind::ListTransactions(request) => {
+            ResponseKind::ListTransactions(describe_transactions::list(context, request).await)
         }
         // The table of versions lists no other kind.
         _ => return Err(RequestError::UnknownApi(key as i16)),

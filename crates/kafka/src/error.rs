@@ -1,6 +1,6 @@
 //! From refusals to Kafka's error codes: one exhaustive match for each kind of refusal.
 
-use forebay_broker::{GroupRefusal, ProducerRefusal, Refusal};
+use forebay_broker::{GroupRefusal, ProducerRefusal, Refusal, TransactionRefusal};
 use forebay_record::BatchError;
 use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::StrBytes;
@@ -95,6 +95,7 @@ pub(crate) fn code(refusal: &Refusal) -> ResponseError {
         Refusal::PartitionCount { .. } => ResponseError::InvalidPartitions,
         Refusal::StorageFull(_) => ResponseError::KafkaStorageError,
         Refusal::Producer(refusal) => producer_code(refusal),
+        Refusal::Transaction(refusal) => fencing_code(*refusal, false),
         Refusal::Group(refusal) => group_code(refusal),
         Refusal::Stopping => ResponseError::NotLeaderOrFollower,
         Refusal::InUse
@@ -117,6 +118,26 @@ pub(crate) fn coordinator_code(refusal: &Refusal) -> ResponseError {
             ResponseError::CoordinatorNotAvailable
         }
         other => other,
+    }
+}
+
+/// The code of a refusal where the coordinator of transactions is asked. Clients of older versions
+/// do not know PRODUCER_FENCED (KIP-588).
+pub(crate) fn transaction_code(refusal: &Refusal, knows_fenced: bool) -> ResponseError {
+    match refusal {
+        Refusal::Transaction(refusal) => fencing_code(*refusal, knows_fenced),
+        other => coordinator_code(other),
+    }
+}
+
+fn fencing_code(refusal: TransactionRefusal, knows_fenced: bool) -> ResponseError {
+    match refusal {
+        TransactionRefusal::UnknownProducer => ResponseError::InvalidProducerIdMapping,
+        TransactionRefusal::Fenced { .. } if knows_fenced => ResponseError::ProducerFenced,
+        TransactionRefusal::Fenced { .. } => ResponseError::InvalidProducerEpoch,
+        TransactionRefusal::InvalidState => ResponseError::InvalidTxnState,
+        TransactionRefusal::InvalidTimeout { .. } => ResponseError::InvalidTransactionTimeout,
+        TransactionRefusal::TooManyOffsets => ResponseError::InvalidCommitOffsetSize,
     }
 }
 
@@ -164,6 +185,22 @@ mod tests {
         assert_eq!(coordinator_code(&Refusal::Stopping).code(), 15);
         assert!(code(&Refusal::Stopping).is_retriable());
         assert!(coordinator_code(&Refusal::Stopping).is_retriable());
+    }
+
+    #[test]
+    fn the_rules_of_transactions_have_their_codes() {
+        for (refusal, number, old) in [
+            (TransactionRefusal::UnknownProducer, 49, 49),
+            (TransactionRefusal::Fenced { found: 1 }, 90, 47),
+            (TransactionRefusal::InvalidState, 48, 48),
+            (TransactionRefusal::InvalidTimeout { ms: 0 }, 50, 50),
+            (TransactionRefusal::TooManyOffsets, 28, 28),
+        ] {
+            let refusal = Refusal::Transaction(refusal);
+            assert_eq!(transaction_code(&refusal, true).code(), number);
+            assert_eq!(transaction_code(&refusal, false).code(), old);
+            assert_eq!(code(&refusal).code(), old, "to a producer's batch");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The Kafka front end: lets unmodified Kafka clients produce to and consume from the broker's
-//! topics, with consumer groups and idempotent producers.
+//! topics, with consumer groups, idempotent producers and transactions.
 //!
 //! Record batches pass through unopened: what a producer sends is checked and stored as it is, and
 //! what a consumer fetches is what is stored, with the offset written over. A connection is one

@@ -72,6 +72,16 @@ pub(crate) static APIS: &[Api] = &[
         4,
         &layout::OFFSET_FOR_LEADER_EPOCH,
     ),
+    api(
+        ApiKey::AddPartitionsToTxn,
+        0,
+        3,
+        &layout::ADD_PARTITIONS_TO_TXN,
+    ),
+    api(ApiKey::AddOffsetsToTxn, 0, 4, &layout::ADD_OFFSETS_TO_TXN),
+    api(ApiKey::EndTxn, 0, 4, &layout::END_TXN),
+    api(ApiKey::WriteTxnMarkers, 1, 1, &layout::WRITE_TXN_MARKERS),
+    api(ApiKey::TxnOffsetCommit, 0, 4, &layout::TXN_OFFSET_COMMIT),
     api(ApiKey::DescribeConfigs, 1, 4, &layout::DESCRIBE_CONFIGS),
     api(ApiKey::AlterConfigs, 0, 2, &layout::ALTER_CONFIGS),
     api(ApiKey::DescribeLogDirs, 1, 4, &layout::DESCRIBE_LOG_DIRS),
@@ -85,6 +95,14 @@ pub(crate) static APIS: &[Api] = &[
     ),
     api(ApiKey::OffsetDelete, 0, 0, &layout::OFFSET_DELETE),
     api(ApiKey::DescribeCluster, 0, 2, &layout::DESCRIBE_CLUSTER),
+    api(ApiKey::DescribeProducers, 0, 0, &layout::DESCRIBE_PRODUCERS),
+    api(
+        ApiKey::DescribeTransactions,
+        0,
+        0,
+        &layout::DESCRIBE_TRANSACTIONS,
+    ),
+    api(ApiKey::ListTransactions, 0, 1, &layout::LIST_TRANSACTIONS),
 ];
 
 /// The entry of a key, if requests of it are served.

@@ -308,7 +308,7 @@ impl From<Refusal> for Fault {
             | Refusal::BeyondEnd { .. }
             | Refusal::PartitionCount { .. }
             | Refusal::Producer(_)
-            | Refusal::Group(_) => Self::UnsupportedOperation(refusal.to_string().into()),
+            | Refusal::Group(_) | Refusal::Transaction(_) => Self::UnsupportedOperation(refusal.to_string().into()),
         }
     }
 }

@@ -332,11 +332,11 @@ impl Transactions {
             return;
         };
         if let Phase::Ongoing(ongoing) = &known.phase {
+            let markers: BTreeMap<_, _> = markers.iter().copied().collect();
             for (partition, first) in &ongoing.partitions {
                 let Some(first) = *first else { continue };
                 self.close(*partition, first);
-                let marker = markers.iter().find(|(id, _)| id == partition);
-                if let (false, Some((_, last))) = (committed, marker) {
+                if let (false, Some(last)) = (committed, markers.get(partition)) {
                     let stable = self.first_open(*partition);
                     self.aborted.entry(*partition).or_default().push(Aborted {
                         producer,

@@ -94,6 +94,7 @@ proptest! {
         let clean_kind = if settled { Kind::Settled } else { Kind::Clean(7) };
         let group = |first, end, kind| Group { runs: vec![run(first, end, 0, 0)], kind };
         let compact = Compact {
+            aborted: Vec::new(),
             partition: ONE,
             start,
             at: Timestamp(0),
@@ -222,4 +223,46 @@ fn no_more_is_taken_than_keys_can_be_noted_but_one_run_at_least() {
     let runs = [huge(0), huge(10), huge(20)];
     let found = groups(due(ONE, 0, &Compaction::default(), &runs, Timestamp(1)));
     assert_eq!(found, [(0, 10, Kind::Dirty)]);
+}
+
+#[test]
+fn what_was_aborted_supersedes_nothing_and_goes() {
+    let of = |base_offset, producer, batch: BatchBuilder| {
+        let mut batch = batch.producer(producer, 0, 0).transactional();
+        batch
+            .push(1_000, Some(b"key"), Some(b"value"), std::iter::empty())
+            .unwrap();
+        Stored {
+            base_offset,
+            records: 1,
+            max_timestamp: 1_000,
+            batch: batch.finish().bytes().clone(),
+        }
+    };
+    let all = [
+        of(0, 7, BatchBuilder::new(1_000)),
+        of(1, 8, BatchBuilder::new(1_000)),
+        of(2, 8, BatchBuilder::new(1_000).control()),
+    ];
+    let aborted = Aborted {
+        producer: 8,
+        first: 1,
+        last: 2,
+        stable: 3,
+    };
+    let settings = Compaction::default();
+    let runs = [run(0, 3, 0, 0)];
+    let found = due(ONE, 0, &settings, &runs, Timestamp(1));
+    let compact = found.unwrap().1.without(vec![aborted]);
+    let mut latest = Latest::new(1);
+    latest.begin(0);
+    let counted = all.iter().filter(|stored| !compact.is_aborted(stored));
+    counted.for_each(|stored| latest.note(stored));
+    let mut survivors = Survivors {
+        compact: &compact,
+        latest: &latest,
+    };
+    let kept = all.iter().map(|stored| survivors.keep(ONE, stored));
+    let kept: Vec<_> = kept.map(|kept| !matches!(kept, Kept::Nothing)).collect();
+    assert_eq!(kept, [true, false, true], "the record, and the marker");
 }

@@ -39,8 +39,11 @@ impl Engine {
         let mut waiting = false;
         let mut dirtiest = None;
         for (partition, start, settings) in self.shard.compacted() {
-            let runs = self.reader.runs(partition);
+            let mut runs = self.reader.runs(partition);
             waiting |= compaction::is_waiting(start, &runs);
+            // What a transaction may still take back supersedes nothing.
+            let decided = self.shard.decided_end(partition);
+            runs.retain(|run| run.end <= decided);
             let due = compaction::due(partition, start, &settings, &runs, now);
             let Some((ratio, compact)) = due else {
                 continue;
@@ -56,7 +59,8 @@ impl Engine {
             self.compacting.next = now.plus_ms(self.tuning.compact_every_ms);
             return false;
         };
-        self.begin_durably(Work::Compact(compact));
+        let aborted = self.shard.aborted(compact.partition());
+        self.begin_durably(Work::Compact(compact.without(aborted)));
         true
     }
 }

@@ -27,6 +27,7 @@ use crate::options::Tuning;
 use crate::promotion::Work;
 use crate::retention::Trim;
 use crate::shard::{DeadLetterCopy, DeadLetterJob, Output, ReplyTo, Shard, Undeliverable};
+use crate::stability::StabilityChange;
 use crate::state::ShardState;
 use crate::{Command, Counters, Deliveries, Event, Outcome, Receipt, Refusal, Reply, RequestId};
 use cleaning::Cleaning;
@@ -115,6 +116,7 @@ pub(crate) enum Effect {
     /// Nobody waits for the reply to this request any more.
     Forget(RequestId),
     Catalog(CatalogChange),
+    Stability(StabilityChange),
     /// Publishing is held up for this reason, or goes on.
     Pressure(Option<Arc<str>>),
     /// So many commands and payload bytes need no longer be counted as waiting.
@@ -569,6 +571,12 @@ impl Engine {
                     self.compacting.note();
                     Effect::Catalog(change)
                 }
+                // Before the journal can have what is not decided.
+                Output::Stability(change @ StabilityChange::Opened { .. }) => {
+                    self.effects.push_front(Effect::Stability(change));
+                    continue;
+                }
+                Output::Stability(change) => Effect::Stability(change),
                 Output::DeadLetter(job) => Effect::Job(Job::FetchDeadLetters(job)),
                 Output::Pressure(reason) => Effect::Pressure(reason),
                 Output::Started(partition, at) => {

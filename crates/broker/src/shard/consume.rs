@@ -82,9 +82,18 @@ pub(super) struct Waiter {
     pub(super) waits_for: WaitsFor,
 }
 
+/// Which records count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    /// Every durable one.
+    All,
+    /// Those before which no transaction is open.
+    Decided,
+}
+
 pub(super) enum WaitsFor {
     Messages(Receive),
-    Records(Vec<(PartitionId, Offset)>),
+    Records(Vec<(PartitionId, Offset)>, Readable),
 }
 
 impl Waiter {
@@ -96,7 +105,7 @@ impl Waiter {
                 runs: Vec::new(),
                 at: self.until,
             }),
-            WaitsFor::Records(_) => Reply::Done,
+            WaitsFor::Records(..) => Reply::Done,
         }
     }
 }
@@ -295,7 +304,7 @@ impl Shard {
                     }
                 }
             }
-            WaitsFor::Records(partitions) => self.forget_watch(request, partitions),
+            WaitsFor::Records(partitions, _) => self.forget_watch(request, partitions),
         }
         Some(waiter)
     }
@@ -354,7 +363,7 @@ impl Shard {
         let credit = match claimant {
             Claimant::Once(request) => match &self.waiters.get(&request)?.waits_for {
                 WaitsFor::Messages(receive) => receive.max,
-                WaitsFor::Records(_) => 1,
+                WaitsFor::Records(..) => 1,
             },
             Claimant::Standing(session, consumer) => consumers
                 .standing

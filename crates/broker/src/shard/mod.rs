@@ -20,6 +20,7 @@ mod streams;
 mod tests;
 mod timers;
 mod topics;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,17 +36,19 @@ pub(crate) use publish::PENDING_AT_MOST;
 use crate::catalog::{CatalogChange, led};
 use crate::frame::StateFrame;
 use crate::promotion::Wanted;
+use crate::stability::StabilityChange;
 use crate::state::{Partition, ShardState};
 use crate::{
     Command, Compaction, Event, Publish, Refusal, Reply, RequestId, SettingChange, SettingKey,
     TopicInfo, TopicWork,
 };
 use attempts::Attempts;
-use consume::{Consumers, Waiter};
+use consume::{Consumers, Readable, Waiter};
 use handed::Handed;
 use moves::Movers;
 use sessions::SessionState;
 use timers::Timers;
+use transactions::{Ended, HeldBack};
 
 /// A commit grows to this size before the shard stops taking commands until the journal is free,
 /// bytes.
@@ -77,6 +80,9 @@ pub(crate) enum Output {
     DeadLetter(DeadLetterJob),
     /// The partition durably starts at this offset; nothing below it may be read any more.
     Started(PartitionId, Offset),
+    /// What readers must know of transactions has changed. Where a transaction opens, they must know
+    /// before the journal has its records.
+    Stability(StabilityChange),
     /// So many payload bytes need no longer be counted as pending.
     Released(usize),
     Pressure(Option<Arc<str>>),
@@ -126,6 +132,8 @@ struct Deferred {
     outputs: Vec<Output>,
     /// Partitions that grew, with their new end.
     grown: Vec<(PartitionId, Offset)>,
+    /// Transactions that are decided then.
+    ended: Vec<Ended>,
     payload_bytes: usize,
 }
 
@@ -143,6 +151,8 @@ pub(crate) struct Shard {
     watchers: HashMap<PartitionId, Vec<RequestId>>,
     attempts: Attempts,
     movers: Movers,
+    /// The partitions with records that are not decided.
+    held_back: HashMap<PartitionId, HeldBack>,
     groups: Groups,
     group_requests: HashMap<u64, ReplyTo>,
     next_token: u64,
@@ -167,7 +177,9 @@ impl Shard {
     pub(crate) fn new(mut state: ShardState, now: Timestamp) -> Self {
         let mut timers = Timers::default();
         for (id, partition) in &mut state.partitions {
-            partition.queue.advance(partition.next);
+            let undecided = state.transactions.first_open(*id);
+            let decided = undecided.unwrap_or(Offset::MAX).min(partition.next);
+            partition.queue.advance(decided);
             timers.note(*id, partition.queue.next_deadline());
         }
         let mut shard = Self {
@@ -183,6 +195,7 @@ impl Shard {
             watchers: HashMap::new(),
             attempts: Attempts::default(),
             movers: Movers::default(),
+            held_back: HashMap::new(),
             groups: Groups::default(),
             group_requests: HashMap::new(),
             next_token: 0,
@@ -199,6 +212,7 @@ impl Shard {
             frame_buffer: Vec::new(),
             entries: Vec::new(),
         };
+        shard.hold_back_recovered();
         shard.restart();
         shard.announce();
         shard
@@ -253,7 +267,12 @@ impl Shard {
                 self.trim_partition(to, partition, before);
             }
             Command::Stats { topic } => self.stats(to, topic),
-            Command::Watch { partitions, until } => self.watch(to, partitions, until),
+            Command::Watch { partitions, until } => {
+                self.watch(to, partitions, Readable::All, until);
+            }
+            Command::WatchDecided { partitions, until } => {
+                self.watch(to, partitions, Readable::Decided, until);
+            }
             Command::AllocateProducer => self.allocate_producer(to),
             Command::Group(command) => self.group(to, command),
             Command::CommitOffsets(commit) => self.commit_offsets(to, commit),
@@ -277,6 +296,7 @@ impl Shard {
             Command::StatsOf(topics) => self.stats_of(to, &topics),
             Command::ListGroups => self.list_groups(to),
             Command::DeleteGroup { group } => self.delete_group(to, group),
+            Command::Transaction(command) => self.transaction(to, command),
         }
     }
 
@@ -336,13 +356,15 @@ impl Shard {
         let Some(deferred) = self.syncing.take() else {
             return;
         };
+        // First of all: whoever is told of an end finds it when reading.
+        self.ended(deferred.ended);
         self.outputs.extend(deferred.outputs);
         for (id, end) in deferred.grown {
-            let Some(partition) = self.state.partitions.get_mut(&id) else {
+            let Some(partition) = self.state.partitions.get(&id) else {
                 continue;
             };
-            partition.queue.advance(end);
             self.dirty.push(partition.topic);
+            self.advance(id, end);
             self.wake_watchers(id);
         }
         if deferred.payload_bytes > 0 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_base::{OffsetRange, PartitionId, SessionId, Timestamp, TopicId, planted};
 use forebay_queue::{QueueEvent, Sent};
-use forebay_record::{BATCH_OVERHEAD, Batch, Compression};
+use forebay_record::{BATCH_OVERHEAD, Batch, Compression, NO_PRODUCER_ID};
 use forebay_stream::Fresh;
 
 use super::dead_letter::LATEST;
@@ -155,6 +155,10 @@ impl Shard {
                     .ok_or(Refusal::NoSuchPartition)?;
                 let next = partition.next;
                 self.check_size(partition.topic, &outgoing.batch)?;
+                let header = outgoing.batch.header();
+                if header.producer_id != NO_PRODUCER_ID || header.is_transactional() {
+                    self.check_transaction(*id, header)?;
+                }
                 if let Some(batch) = producer_batch(outgoing.batch.header())
                     && let Fresh::Duplicate { base_offset } =
                         self.state.producers.check(*id, batch)?
@@ -299,6 +303,11 @@ impl Shard {
             .push_append(entries, count, latest, batch.bytes());
         self.filling.urgent = true;
         self.state.append(entries, batch);
+        if header.is_transactional() && !header.is_control() {
+            for &(id, first) in entries {
+                self.hold_back(id, header.producer_id, first);
+            }
+        }
         self.tally.records_in += u64::from(count);
         self.tally.bytes_in += batch.bytes().len() as u64;
         for &(id, first) in entries {

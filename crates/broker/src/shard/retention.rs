@@ -6,6 +6,7 @@ use forebay_queue::QueueEvent;
 use super::{Output, ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::retention::{Trim, UpTo};
+use crate::stability::StabilityChange;
 use crate::{Refusal, Reply};
 
 impl Shard {
@@ -13,7 +14,8 @@ impl Shard {
         let Some(partition) = self.state.partitions.get(&id) else {
             return self.reply(to, Err(Refusal::NoSuchPartition));
         };
-        let (topic, end) = (partition.topic, partition.queue.end());
+        let topic = partition.topic;
+        let end = self.durable_end(id).unwrap_or(0);
         if let Err(refusal) = self.usable(to.session, topic) {
             return self.reply(to, Err(refusal));
         }
@@ -55,6 +57,9 @@ impl Shard {
         );
         self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         let output = Output::Started(partition, at);
+        self.filling.deferred.outputs.push(output);
+        let change = StabilityChange::Started { partition, at };
+        let output = Output::Stability(change);
         self.filling.deferred.outputs.push(output);
         at
     }

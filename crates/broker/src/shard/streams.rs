@@ -5,7 +5,7 @@ use forebay_stream::{
     GroupDescription, GroupListing, GroupPhase, GroupRefusal, StreamEvent, Token,
 };
 
-use super::consume::WaitsFor;
+use super::consume::{Readable, WaitsFor};
 use super::{ReplyTo, Shard, Urgency};
 use crate::frame::StateFrame;
 use crate::{GroupCommand, OffsetCommit, Reply, RequestId};
@@ -15,22 +15,30 @@ impl Shard {
         &mut self,
         to: ReplyTo,
         partitions: Vec<(PartitionId, Offset)>,
+        readable: Readable,
         until: Timestamp,
     ) {
-        if self.have_grown(&partitions) || until <= self.now {
+        if self.have_grown(&partitions, readable) || until <= self.now {
             return self.reply_now(to, Ok(Reply::Done));
         }
         for (id, _) in &partitions {
             self.watchers.entry(*id).or_default().push(to.request);
         }
-        self.wait(to, until, WaitsFor::Records(partitions));
+        self.wait(to, until, WaitsFor::Records(partitions, readable));
     }
 
     /// Whether one of the partitions has a durable record at or after its offset, or is gone.
-    fn have_grown(&self, partitions: &[(PartitionId, Offset)]) -> bool {
+    fn have_grown(&self, partitions: &[(PartitionId, Offset)], readable: Readable) -> bool {
         partitions.iter().any(|(id, offset)| {
-            let known = self.state.partitions.get(id);
-            known.is_none_or(|known| known.queue.end() > *offset)
+            let end = match readable {
+                Readable::All => self.durable_end(*id),
+                // The queue view sees no further.
+                Readable::Decided => {
+                    let known = self.state.partitions.get(id);
+                    known.map(|known| known.queue.end())
+                }
+            };
+            end.is_none_or(|end| end > *offset)
         })
     }
 
@@ -41,7 +49,7 @@ impl Shard {
         };
         let sees_it = |request: &RequestId| match self.waiters.get(request) {
             Some(waiter) => match &waiter.waits_for {
-                WaitsFor::Records(partitions) => self.have_grown(partitions),
+                WaitsFor::Records(partitions, readable) => self.have_grown(partitions, *readable),
                 WaitsFor::Messages(_) => false,
             },
             None => false,

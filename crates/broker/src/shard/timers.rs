@@ -63,6 +63,7 @@ impl Shard {
             .into_iter()
             .chain(self.groups.next_deadline())
             .chain(self.movers.next())
+            .chain(self.state.transactions.next_deadline())
             .min()
     }
 
@@ -99,6 +100,7 @@ impl Shard {
         }
         self.groups.expire(now);
         self.step_moves();
+        self.end_overdue();
     }
 
     pub(super) fn note_deadline(&mut self, id: PartitionId) {

@@ -119,6 +119,7 @@ impl Shard {
         for partition in &topic.partitions {
             self.timers.note(*partition, None);
             self.wake_watchers(*partition);
+            self.forget_transactions(*partition);
         }
         self.worked.remove(&id);
         self.cancel_consumers(id);

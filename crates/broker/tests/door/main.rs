@@ -10,5 +10,6 @@ mod ordered;
 mod pressure;
 mod replay;
 mod retention;
+mod transactions;
 mod waiting;
 mod world;

@@ -3,8 +3,10 @@
 //! Answered when `min_bytes` are there, when `max_wait_ms` is over, when a partition is in error,
 //! or when the client has gone. Whole batches only, the first one from the batch that holds the
 //! offset asked for. The response keeps to `max_bytes`, each partition to its own limit, and both
-//! to the options; but the first batch of all is given even if it is larger (KIP-74). High
-//! watermark and last stable offset are one: the end of what is durable. Records are zero bytes
+//! to the options; but the first batch of all is given even if it is larger (KIP-74). The high
+//! watermark is the end of what is durable; the last stable offset is where the first transaction
+//! begins that is not decided. `read_committed` ends there, and is told of aborted transactions, whose
+//! records the client passes over (KIP-98). Records are zero bytes
 //! and not null where there are none, as librdkafka wants it.
 //!
 //! Every fetch is a full one: the session id in each response is 0, "no session" (KIP-227). Topic
@@ -62,12 +64,18 @@ struct PartitionPart {
     /// The readable offsets when it was looked at last, -1 before.
     start: i64,
     end: i64,
+    decided: i64,
+    /// Producer and first record of transactions that were aborted, as far as they are among the
+    /// batches.
+    aborted: Vec<(i64, i64)>,
 }
 
 /// The limits of a whole fetch.
 struct Limits {
     min_bytes: usize,
     max_bytes: usize,
+    /// Whether only what is decided is read.
+    committed: bool,
 }
 
 impl Fetcher {
@@ -79,13 +87,14 @@ impl Fetcher {
         request: FetchRequest,
     ) -> Outgoing {
         if let Err(error) = check_session(&request) {
-            return response::encode(version, error.code(), None, &[]);
+            return response::encode(version, error.code(), false, &[]);
         }
         // A client that did not take the session id it was given has none to forget partitions of.
         let max_bytes = size(request.max_bytes).min(context.options.max_fetch_bytes);
         let limits = Limits {
             min_bytes: size(request.min_bytes).min(max_bytes),
             max_bytes,
+            committed: request.isolation_level == READ_COMMITTED,
         };
         let topics = request.topics.into_iter();
         let mut topics: Vec<TopicPart> = topics.map(|asked| resolve(context, asked)).collect();
@@ -99,14 +108,23 @@ impl Fetcher {
             if complete || context.broker.now() >= until {
                 break;
             }
-            let watched = ends(&topics);
-            if watched.is_empty() || context.broker.watch(watched, until).await.is_err() {
+            let watched = ends(&topics, limits.committed);
+            if watched.is_empty() {
+                break;
+            }
+            let grown = match limits.committed {
+                true => context.broker.watch_decided(watched, until).await,
+                false => context.broker.watch(watched, until).await,
+            };
+            if grown.is_err() {
                 break;
             }
         }
         self.forget();
-        let aborted = (request.isolation_level == READ_COMMITTED).then_some(());
-        response::encode(version, 0, aborted, &topics)
+        if limits.committed {
+            tell_aborted(context, &mut topics);
+        }
+        response::encode(version, 0, limits.committed, &topics)
     }
 
     /// Reads what there is and fits. Whether it is enough to answer.
@@ -127,6 +145,11 @@ impl Fetcher {
             }
             let bounds = context.broker.bounds(id);
             (part.start, part.end) = (to_wire(bounds.start), to_wire(bounds.end));
+            part.decided = to_wire(bounds.decided);
+            let end = match limits.committed {
+                true => bounds.decided,
+                false => bounds.end,
+            };
             let begun = !part.batches.is_empty();
             if !begun && !(bounds.start..=bounds.end).contains(&part.next) {
                 part.id = Err(ResponseError::OffsetOutOfRange);
@@ -135,7 +158,7 @@ impl Fetcher {
             }
             let room = limits.max_bytes.saturating_sub(total);
             let room = room.min(part.limit.saturating_sub(part.bytes));
-            if part.next >= bounds.end || (room == 0 && total > 0) {
+            if part.next >= end || (room == 0 && total > 0) {
                 continue;
             }
             let cursor = self.cursors.entry(id).or_default();
@@ -149,7 +172,7 @@ impl Fetcher {
                         let size = stored.batch.len();
                         let fits = part.bytes.saturating_add(size) <= part.limit
                             && total.saturating_add(size) <= limits.max_bytes;
-                        if total > 0 && !fits {
+                        if (total > 0 && !fits) || stored.base_offset >= end {
                             break;
                         }
                         total = total.saturating_add(size);
@@ -217,6 +240,8 @@ fn resolve(context: &Context, asked: FetchTopic) -> TopicPart {
             bytes: 0,
             start: -1,
             end: -1,
+            decided: -1,
+            aborted: Vec::new(),
         }
     });
     TopicPart {
@@ -226,10 +251,26 @@ fn resolve(context: &Context, asked: FetchTopic) -> TopicPart {
     }
 }
 
+/// Adds which transactions were aborted of those whose records are in the answer.
+fn tell_aborted(context: &Context, topics: &mut [TopicPart]) {
+    for part in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        if let (Ok(id), Some((first, _))) = (part.id, part.batches.first()) {
+            let aborted = context.broker.aborted(id, *first, part.next).into_iter();
+            part.aborted = aborted
+                .map(|aborted| (aborted.producer, to_wire(aborted.first)))
+                .collect();
+        }
+    }
+}
+
 /// The ends of the partitions: where something new would come.
-fn ends(topics: &[TopicPart]) -> Vec<(PartitionId, Offset)> {
+fn ends(topics: &[TopicPart], committed: bool) -> Vec<(PartitionId, Offset)> {
     let parts = topics.iter().flat_map(|topic| &topic.partitions);
+    let end = |part: &PartitionPart| match committed {
+        true => part.decided,
+        false => part.end,
+    };
     parts
-        .filter_map(|part| Some((part.id.ok()?, u64::try_from(part.end).ok()?)))
+        .filter_map(|part| Some((part.id.ok()?, u64::try_from(end(part)).ok()?)))
         .collect()
 }

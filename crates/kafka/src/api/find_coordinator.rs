@@ -1,8 +1,7 @@
-//! FindCoordinator (key 10), versions 0-6: who keeps a group. It is always this broker.
+//! FindCoordinator (key 10), versions 0-6: who keeps a group, or a producer's transactions. It is
+//! always this broker.
 //!
-//! Several keys at once from version 4 on (KIP-699). There are no transactions yet: a
-//! transactional id is answered TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which makes producers give
-//! up at once instead of asking again and again. Share groups (KIP-932) are not served.
+//! Several keys at once from version 4 on (KIP-699). Share groups (KIP-932) are not served.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -59,11 +58,7 @@ pub(super) fn answer(
 
 fn refusal(key_type: i8) -> Option<Failure> {
     match key_type {
-        GROUP => None,
-        TRANSACTION => Some(Failure::new(
-            ResponseError::TransactionalIdAuthorizationFailed,
-            "transactions are not supported yet",
-        )),
+        GROUP | TRANSACTION => None,
         other => Some(Failure::new(
             ResponseError::InvalidRequest,
             format!("coordinators of type {other} are not supported"),

@@ -1,6 +1,7 @@
 //! ListOffsets (key 2), versions 1-10: offsets by time.
 //!
-//! -1 is the end, which is the high watermark and the last stable offset in one; -2 the start;
+//! -1 is the end: the high watermark, or with `read_committed` (version 2 on) the last stable offset,
+//! beyond which it finds no time either; -2 the start;
 //! -3 the record with the latest timestamp (version 7 on); -4 the start of what is local, which is
 //! all (version 8 on); -5 the last tiered record, of which there is none (version 9 on). Any other
 //! negative number: UNSUPPORTED_VERSION. A time: the first record at or after it, or -1. A
@@ -22,6 +23,9 @@ use super::{LEADER_EPOCH, check_epoch, to_wire};
 use crate::connection::Context;
 use crate::topic;
 
+/// The isolation level that does not see what is not decided.
+const READ_COMMITTED: i8 = 1;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -38,6 +42,7 @@ pub(super) async fn answer(
     version: i16,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
+    let committed = request.isolation_level == READ_COMMITTED;
     let mut seen = BTreeSet::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics {
@@ -50,7 +55,7 @@ pub(super) async fn answer(
             let result = match id {
                 None => Err(ResponseError::UnknownTopicOrPartition),
                 Some(id) if !seen.insert(id) => Err(ResponseError::InvalidRequest),
-                Some(id) => lookup(&context.broker, id, &partition).await,
+                Some(id) => lookup(&context.broker, id, &partition, committed).await,
             };
             let response = ListOffsetsPartitionResponse::default()
                 .with_partition_index(partition.partition_index);
@@ -79,9 +84,11 @@ async fn lookup(
     broker: &Broker,
     id: PartitionId,
     asked: &ListOffsetsPartition,
+    committed: bool,
 ) -> Result<(i64, i64), ResponseError> {
     check_epoch(asked.current_leader_epoch)?;
     let found = match asked.timestamp {
+        LATEST if committed => return Ok((to_wire(broker.bounds(id).decided), -1)),
         LATEST => return Ok((to_wire(broker.bounds(id).end), -1)),
         EARLIEST | EARLIEST_LOCAL => return Ok((to_wire(broker.bounds(id).start), -1)),
         LATEST_TIERED => return Ok(NONE),
@@ -90,7 +97,11 @@ async fn lookup(
         timestamp => broker.offset_for_time(id, timestamp).await,
     };
     match found {
-        Ok(found) => Ok(found.map_or(NONE, |(offset, timestamp)| (to_wire(offset), timestamp))),
+        Ok(found) => {
+            let seen = |found: &(Offset, i64)| !committed || found.0 < broker.bounds(id).decided;
+            let found = found.filter(seen);
+            Ok(found.map_or(NONE, |(offset, timestamp)| (to_wire(offset), timestamp)))
+        }
         Err(error) => {
             warn!(%error, partition = %id, "cannot look up an offset by time");
             Err(ResponseError::KafkaStorageError)

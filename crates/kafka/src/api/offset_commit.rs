@@ -17,7 +17,7 @@ use crate::error::coordinator_code;
 use crate::topic;
 
 /// Longest metadata kept with an offset, bytes.
-const METADATA_MAX_BYTES: usize = 4096;
+pub(super) const METADATA_MAX_BYTES: usize = 4096;
 
 pub(super) async fn answer(
     context: &Context,

@@ -7,8 +7,9 @@
 //! offset it got the first time. zstd needs version 7 (KIP-110), topic ids version 13 (KIP-516).
 //! Compacted topics take no record without a key: INVALID_RECORD, with the numbers of those that have
 //! none. Topics with `message.timestamp.type=LogAppendTime` give every record the time of the broker,
-//! which the response tells. Transactions are not served. While the disk is full: KAFKA_STORAGE_ERROR, which clients retry,
-//! and a throttle time.
+//! which the response tells. A batch of a transaction is taken if its partition was added to the
+//! transaction before, and of no life of the producer but the latest. While the disk is full:
+//! KAFKA_STORAGE_ERROR, which clients retry, and a throttle time.
 
 use bytes::Bytes;
 use forebay_base::PartitionId;
@@ -142,12 +143,6 @@ pub(crate) async fn submit(
 }
 
 fn check_whole(request: &ProduceRequest) -> Result<(), Failure> {
-    if request.transactional_id.is_some() {
-        return Err(Failure::new(
-            ResponseError::TransactionalIdAuthorizationFailed,
-            "transactions are not supported yet",
-        ));
-    }
     if !(-1..=1).contains(&request.acks) {
         return Err(Failure::new(
             ResponseError::InvalidRequiredAcks,
@@ -179,11 +174,8 @@ fn accept(
             "exactly one record batch is expected, there is more",
         ));
     }
-    if batch.header().is_transactional() {
-        return Err(Failure::new(
-            ResponseError::InvalidTxnState,
-            "transactions are not supported yet",
-        ));
+    if batch.header().is_transactional() && batch.header().producer_id < 0 {
+        return Err(invalid("a batch of a transaction without a producer id"));
     }
     if version < ZSTD_SINCE && batch.header().compression() == Compression::Zstd {
         return Err(Failure::new(

@@ -352,3 +352,86 @@ static OFFSET_DELETE_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]
 pub(crate) static DESCRIBE_LOG_DIRS: Layout =
     layout(2, plain(&[always(Part::Structs(&DESCRIBE_LOG_DIRS_TOPIC))]));
 static DESCRIBE_LOG_DIRS_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]);
+
+pub(crate) static ADD_PARTITIONS_TO_TXN: Layout = layout(
+    3,
+    plain(&[
+        always(Part::Text),
+        always(INT64),
+        always(INT16),
+        always(Part::Structs(&ADD_PARTITIONS_TO_TXN_TOPIC)),
+    ]),
+);
+static ADD_PARTITIONS_TO_TXN_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]);
+
+pub(crate) static ADD_OFFSETS_TO_TXN: Layout = layout(
+    3,
+    plain(&[
+        always(Part::Text),
+        always(INT64),
+        always(INT16),
+        always(Part::Text),
+    ]),
+);
+
+pub(crate) static END_TXN: Layout = layout(
+    3,
+    plain(&[
+        always(Part::Text),
+        always(INT64),
+        always(INT16),
+        always(BOOL),
+    ]),
+);
+
+pub(crate) static TXN_OFFSET_COMMIT: Layout = layout(
+    3,
+    plain(&[
+        always(Part::Text),
+        always(Part::Text),
+        always(INT64),
+        always(INT16),
+        since(3, INT32),
+        since(3, Part::Text),
+        since(3, Part::Text),
+        always(Part::Structs(&TXN_OFFSET_COMMIT_TOPIC)),
+    ]),
+);
+static TXN_OFFSET_COMMIT_TOPIC: Struct = plain(&[
+    always(Part::Text),
+    always(Part::Structs(&TXN_OFFSET_COMMIT_PARTITION)),
+]);
+static TXN_OFFSET_COMMIT_PARTITION: Struct = plain(&[
+    always(INT32),
+    always(INT64),
+    since(2, INT32),
+    always(Part::Text),
+]);
+
+pub(crate) static WRITE_TXN_MARKERS: Layout =
+    layout(1, plain(&[always(Part::Structs(&WRITE_TXN_MARKER))]));
+static WRITE_TXN_MARKER: Struct = plain(&[
+    always(INT64),
+    always(INT16),
+    always(BOOL),
+    always(Part::Structs(&WRITE_TXN_MARKER_TOPIC)),
+    always(INT32),
+]);
+static WRITE_TXN_MARKER_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]);
+
+pub(crate) static DESCRIBE_PRODUCERS: Layout = layout(
+    0,
+    plain(&[always(Part::Structs(&DESCRIBE_PRODUCERS_TOPIC))]),
+);
+static DESCRIBE_PRODUCERS_TOPIC: Struct = plain(&[always(Part::Text), always(INT32S)]);
+
+pub(crate) static DESCRIBE_TRANSACTIONS: Layout = layout(0, plain(&[always(Part::Texts)]));
+
+pub(crate) static LIST_TRANSACTIONS: Layout = layout(
+    0,
+    plain(&[
+        always(Part::Texts),
+        always(Part::Numbers(8)),
+        since(1, INT64),
+    ]),
+);

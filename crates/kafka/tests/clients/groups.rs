@@ -316,11 +316,11 @@ async fn what_a_group_refuses_is_told_by_its_code() {
 }
 
 #[tokio::test]
-async fn this_broker_coordinates_groups_and_no_transactions() {
+async fn this_broker_coordinates_groups_and_transactions() {
     let server = Server::start().await;
     let mut client = server.client().await;
     for version in 0..=6 {
-        for (kind, code) in [(0, 0), (1, 53), (2, 42)] {
+        for (kind, code) in [(0, 0), (1, 0), (2, 42)] {
             if version == 0 && kind != 0 {
                 continue;
             }

@@ -36,6 +36,7 @@ pub(super) fn same_state(one: &ShardState, other: &ShardState) {
     assert_eq!(partitions(one), partitions(other));
     assert_eq!(one.offsets, other.offsets);
     assert_eq!(one.producers, other.producers);
+    assert_eq!(one.transactions, other.transactions);
     assert_eq!(one.clock, other.clock);
 }
 

@@ -495,7 +495,10 @@ impl World {
                 let left = self.owed.checked_sub(bytes);
                 self.owed = left.expect("no more is released than was taken in");
             }
-            Output::Catalog(_) | Output::Pressure(_) | Output::Durable(_) => {}
+            Output::Catalog(_)
+            | Output::Pressure(_)
+            | Output::Durable(_)
+            | Output::Stability(_) => {}
         }
     }
 

@@ -13,17 +13,17 @@ const PREFIX: usize = 16;
 /// The first version with variable lengths and tagged fields (KIP-482).
 const FLEXIBLE: i16 = 12;
 
-/// The body of a response. `aborted` is whether to tell that no transaction was aborted.
+/// The body of a response. `committed` is whether to tell of aborted transactions.
 pub(super) fn encode(
     version: i16,
     error_code: i16,
-    aborted: Option<()>,
+    committed: bool,
     topics: &[TopicPart],
 ) -> Outgoing {
     let mut encoder = Encoder {
         out: Outgoing::default(),
         version,
-        aborted,
+        committed,
     };
     let head = encoder.out.tail();
     // Throttle time.
@@ -44,7 +44,7 @@ pub(super) fn encode(
 struct Encoder {
     out: Outgoing,
     version: i16,
-    aborted: Option<()>,
+    committed: bool,
 }
 
 impl Encoder {
@@ -75,15 +75,14 @@ impl Encoder {
         out.put_i16(part.id.map_or_else(|error| error.code(), |_| 0));
         out.put_i64(part.end);
         // Last stable offset.
-        out.put_i64(part.end);
+        out.put_i64(part.decided);
         if version >= 5 {
             out.put_i64(part.start);
         }
-        match (self.aborted, version >= FLEXIBLE) {
-            (None, true) => out.put_u8(0),
-            (None, false) => out.put_i32(-1),
-            (Some(()), true) => out.put_u8(1),
-            (Some(()), false) => out.put_i32(0),
+        match (self.committed, version >= FLEXIBLE) {
+            (false, true) => out.put_u8(0),
+            (false, false) => out.put_i32(-1),
+            (true, flexible) => put_aborted(out, flexible, &part.aborted),
         }
         if version >= 11 {
             // Preferred read replica: this broker.
@@ -125,6 +124,22 @@ impl Encoder {
     fn no_tags(&mut self) {
         if self.version >= FLEXIBLE {
             self.out.tail().put_u8(0);
+        }
+    }
+}
+
+fn put_aborted(out: &mut BytesMut, flexible: bool, aborted: &[(i64, i64)]) {
+    if flexible {
+        put_varint(out, aborted.len() + 1);
+    } else {
+        // Each has records or a marker of its own in the partition: far fewer than 2^32.
+        out.put_u32(aborted.len() as u32);
+    }
+    for (producer, first) in aborted {
+        out.put_i64(*producer);
+        out.put_i64(*first);
+        if flexible {
+            out.put_u8(0);
         }
     }
 }

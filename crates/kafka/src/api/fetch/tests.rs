@@ -28,6 +28,8 @@ fn part(
         batches,
         start: 3,
         end: 900,
+        decided: 700,
+        aborted: vec![(7, 300), (8, 1)],
     }
 }
 
@@ -44,8 +46,8 @@ fn the_codec_reads_the_response_in_every_version() {
         ],
     }];
     for version in 4..=18 {
-        for aborted in [None, Some(())] {
-            let mut body = response::encode(version, 0, aborted, &topics);
+        for committed in [false, true] {
+            let mut body = response::encode(version, 0, committed, &topics);
             body.seal();
             let mut bytes = body.copy_to_bytes(body.remaining());
             let response = FetchResponse::decode(&mut bytes, version).unwrap();
@@ -61,12 +63,16 @@ fn the_codec_reads_the_response_in_every_version() {
             let codes: Vec<i16> = partitions.iter().map(|part| part.error_code).collect();
             assert_eq!(codes, [0, 0, 1]);
             assert_eq!(partitions[0].high_watermark, 900);
-            assert_eq!(partitions[0].last_stable_offset, 900);
+            assert_eq!(partitions[0].last_stable_offset, 700);
             let start = if version >= 5 { 3 } else { -1 };
             assert_eq!(partitions[0].log_start_offset, start);
             assert_eq!(partitions[0].preferred_read_replica.0, -1);
             let told = partitions[0].aborted_transactions.as_ref();
-            assert_eq!(told.map(Vec::len), aborted.map(|()| 0));
+            let told = told.map(|all| {
+                let pairs = all.iter().map(|one| (one.producer_id.0, one.first_offset));
+                pairs.collect::<Vec<_>>()
+            });
+            assert_eq!(told, committed.then(|| vec![(7, 300), (8, 1)]));
             assert_eq!(
                 partitions[1].records,
                 Some(Bytes::new()),
