@@ -308,6 +308,11 @@ impl Keeper for Survivors<'_> {
         if self.compact.is_aborted(stored) {
             return Kept::Nothing;
         }
+        // Readers need to be told where an aborted transaction ends as long as they are told where
+        // it begins. Its key is no key of the topic.
+        if is_control(stored) {
+            return Kept::Whole;
+        }
         let settled = self.compact.kind_at(base) == Some(Kind::Settled);
         let kept = Batch::from_trusted(stored.batch.clone()).and_then(|batch| {
             let kept = batch.keep(DECOMPRESSED_AT_MOST, |record| {
@@ -331,6 +336,10 @@ impl Keeper for Survivors<'_> {
             Err(error) => unreadable(partition, base, &error),
         }
     }
+}
+
+fn is_control(stored: &Stored) -> bool {
+    Batch::from_trusted(stored.batch.clone()).is_ok_and(|batch| batch.header().is_control())
 }
 
 /// Better too much than too little.

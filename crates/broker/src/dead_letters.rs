@@ -78,7 +78,7 @@ fn read(
     let stored = reader
         .read_at(job.partition, &ranges, &mut cursor, Source::Disk)
         .map_err(|error| ReadError::Damaged(error.to_string()))?;
-    let stored = stability.keep_messages(job.partition, stored.unwrap_or_default());
+    let stored = stability.keep_messages(reader, job.partition, stored.unwrap_or_default());
     RecordsOf::new(&stored).find(offset)
 }
 

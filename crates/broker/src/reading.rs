@@ -277,7 +277,9 @@ impl Broker {
             return Ok(found);
         };
         let batches = found.len();
-        let found = self.stability().keep_messages(first.partition, found);
+        let found = self
+            .stability()
+            .keep_messages(self.reader(), first.partition, found);
         *void |= found.len() < batches;
         Ok(found)
     }
@@ -372,7 +374,8 @@ pub(crate) fn bounds(reader: &LogReader, stability: &Stability, partition: Parti
     Bounds {
         start: bounds.start,
         end: bounds.end,
-        decided: open.min(bounds.end),
+        // Records may be deleted before they are decided.
+        decided: open.min(bounds.end).max(bounds.start),
         max_timestamp: bounds.max_timestamp,
     }
 }

@@ -22,8 +22,8 @@ use crate::retention::Retention;
 use crate::shard::{DeadLetterJob, ReplyTo};
 use crate::stability::Stability;
 use crate::{
-    Bounds, Command, Counters, Cursor, Delivered, Deliveries, Directory, Event, ExchangeInfo,
-    OpenError, Pressure, ReadError, Refusal, Reply, RequestId, Stored, TopicInfo,
+    Aborted, Bounds, Command, Counters, Cursor, Delivered, Deliveries, Directory, Event,
+    ExchangeInfo, OpenError, Pressure, ReadError, Refusal, Reply, RequestId, Stored, TopicInfo,
 };
 use crate::{dead_letters, reading, snapshots};
 
@@ -384,7 +384,9 @@ impl Simulated {
             let stored = reading::stored(&self.reader, runs, cursor.place(), Source::Disk)?;
             if let Some(first) = runs.first() {
                 let stored = stored.unwrap_or_default();
-                let stored = self.stability.keep_messages(first.partition, stored);
+                let stored = self
+                    .stability
+                    .keep_messages(&self.reader, first.partition, stored);
                 reading::pick(runs, &stored, &mut delivered)?;
             }
         }
@@ -434,6 +436,12 @@ impl Simulated {
     /// The readable offsets of a partition.
     pub fn bounds(&self, partition: PartitionId) -> Bounds {
         reading::bounds(&self.reader, &self.stability, partition)
+    }
+
+    /// The transactions that were aborted and have records or a marker in the partition from `from`
+    /// on and below `end`, in the order of their markers.
+    pub fn aborted(&self, partition: PartitionId, from: Offset, end: Offset) -> Vec<Aborted> {
+        self.stability.aborted(partition, from, end)
     }
 
     /// What a group has committed.

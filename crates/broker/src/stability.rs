@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_base::{Offset, PartitionId};
+use forebay_log::{LogReader, Stored};
 use forebay_record::Batch;
 use forebay_stream::Aborted;
 use hashbrown::HashMap;
@@ -127,14 +128,18 @@ impl Stability {
     /// Leaves only messages: no markers, and nothing of transactions that were aborted.
     pub(crate) fn keep_messages(
         &self,
+        reader: &LogReader,
         partition: PartitionId,
-        mut stored: Vec<forebay_log::Stored>,
-    ) -> Vec<forebay_log::Stored> {
+        mut stored: Vec<Stored>,
+    ) -> Vec<Stored> {
         stored.retain(|stored| !self.is_void(partition, stored));
+        // What was dropped since it was read may have been aborted, which is not known any more.
+        let bounds = reader.bounds(partition);
+        stored.retain(|stored| bounds.is_some_and(|bounds| end_of(stored) > bounds.start));
         stored
     }
 
-    fn is_void(&self, partition: PartitionId, stored: &forebay_log::Stored) -> bool {
+    fn is_void(&self, partition: PartitionId, stored: &Stored) -> bool {
         // What cannot be read is for the reader to tell.
         let Ok(batch) = Batch::from_trusted(stored.batch.clone()) else {
             return false;
@@ -151,6 +156,11 @@ impl Stability {
             aborted.any(|aborted| aborted.producer == header.producer_id)
         }
     }
+}
+
+fn end_of(stored: &Stored) -> Offset {
+    let records = Offset::from(stored.records);
+    stored.base_offset.saturating_add(records)
 }
 
 impl Known {

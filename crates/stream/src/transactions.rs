@@ -56,6 +56,9 @@ pub struct Transactions {
     /// The first records of transactions that are not decided, and whose they are.
     #[serde(skip)]
     open: BTreeMap<PartitionId, BTreeMap<Offset, i64>>,
+    /// How many transactions hold an offset, by group and partition.
+    #[serde(skip)]
+    held: BTreeMap<String, BTreeMap<PartitionId, u32>>,
     /// When each transaction is over its time.
     #[serde(skip)]
     due: BTreeSet<(Timestamp, i64)>,
@@ -194,10 +197,7 @@ impl Transactions {
                 group,
                 entries,
                 at,
-            } => self.ongoing(*producer, *at, |ongoing| {
-                let held = ongoing.groups.entry(group.clone()).or_default();
-                held.extend(entries.iter().cloned());
-            }),
+            } => self.hold(*producer, *at, group, entries),
             StreamEvent::TransactionEnded {
                 producer,
                 epoch,
@@ -261,17 +261,8 @@ impl Transactions {
 
     /// Whether a transaction holds an offset for `group` and `partition` that may yet be committed.
     pub fn holds(&self, group: &str, partition: PartitionId) -> bool {
-        let mut ongoing =
-            self.due
-                .iter()
-                .filter_map(|(_, producer)| match &self.known.get(producer)?.phase {
-                    Phase::Ongoing(ongoing) => Some(ongoing),
-                    _ => None,
-                });
-        ongoing.any(|ongoing| {
-            let held = ongoing.groups.get(group);
-            held.is_some_and(|held| held.contains_key(&partition))
-        })
+        let held = self.held.get(group);
+        held.is_some_and(|held| held.contains_key(&partition))
     }
 
     /// What is known of the producer of that name.
@@ -320,6 +311,52 @@ impl Transactions {
         self.put(producer, known);
     }
 
+    fn hold(
+        &mut self,
+        producer: i64,
+        at: Timestamp,
+        group: &str,
+        entries: &[(PartitionId, Committed)],
+    ) {
+        let mut fresh = Vec::new();
+        self.ongoing(producer, at, |ongoing| {
+            let held = ongoing.groups.entry(group.to_owned()).or_default();
+            for (partition, committed) in entries {
+                if held.insert(*partition, committed.clone()).is_none() {
+                    fresh.push(*partition);
+                }
+            }
+        });
+        self.count_held(group, fresh);
+    }
+
+    fn count_held(&mut self, group: &str, partitions: impl IntoIterator<Item = PartitionId>) {
+        for partition in partitions {
+            let held = self.held.entry(group.to_owned()).or_default();
+            *held.entry(partition).or_default() += 1;
+        }
+    }
+
+    /// What a transaction held is held no more.
+    fn let_go(&mut self, ongoing: &Ongoing) {
+        for (group, offsets) in &ongoing.groups {
+            let Some(held) = self.held.get_mut(group) else {
+                continue;
+            };
+            for partition in offsets.keys() {
+                if let Some(count) = held.get_mut(partition) {
+                    *count -= 1;
+                    if *count == 0 {
+                        held.remove(partition);
+                    }
+                }
+            }
+            if held.is_empty() {
+                self.held.remove(group);
+            }
+        }
+    }
+
     fn end_of(
         &mut self,
         producer: i64,
@@ -332,6 +369,7 @@ impl Transactions {
             return;
         };
         if let Phase::Ongoing(ongoing) = &known.phase {
+            self.let_go(ongoing);
             let markers: BTreeMap<_, _> = markers.iter().copied().collect();
             for (partition, first) in &ongoing.partitions {
                 let Some(first) = *first else { continue };
@@ -379,6 +417,10 @@ impl Transactions {
                 }
             }
         }
+        self.held.retain(|_, held| {
+            held.remove(&partition);
+            !held.is_empty()
+        });
     }
 
     /// Takes a producer out, to be put back with [`Self::put`]. Its name and its open records stay.
@@ -405,6 +447,9 @@ impl Transactions {
                     open.insert(*first, producer);
                 }
             }
+            for (group, held) in &ongoing.groups {
+                self.count_held(group, held.keys().copied());
+            }
         }
         self.names.insert(known.name.clone(), producer);
         self.put(producer, known);
@@ -416,6 +461,7 @@ impl Transactions {
         };
         self.names.remove(&known.name);
         if let Phase::Ongoing(ongoing) = &known.phase {
+            self.let_go(ongoing);
             for (partition, first) in &ongoing.partitions {
                 if let Some(first) = first {
                     self.close(*partition, *first);

@@ -30,6 +30,8 @@ struct Producer {
     timeout_ms: u64,
     partitions: BTreeSet<u64>,
     groups: BTreeSet<String>,
+    /// The partitions whose offsets it wants to commit for group "g".
+    held: BTreeSet<u64>,
     ended: Option<bool>,
 }
 
@@ -58,6 +60,10 @@ enum Step {
     },
     AddGroup {
         name: u8,
+    },
+    Hold {
+        name: u8,
+        partition: u64,
     },
     Append {
         name: u8,
@@ -90,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (name(), 0u8..4, 1u64..2000).prop_map(|(name, expect, timeout_ms)| Step::Register { name, expect, timeout_ms }),
         4 => (name(), partition(), off()).prop_map(|(name, partition, epoch_off)| Step::AddPartition { name, partition, epoch_off }),
         1 => name().prop_map(|name| Step::AddGroup { name }),
+        2 => (name(), partition()).prop_map(|(name, partition)| Step::Hold { name, partition }),
         8 => (name(), partition(), off()).prop_map(|(name, partition, epoch_off)| Step::Append { name, partition, epoch_off }),
         2 => partition().prop_map(|partition| Step::Plain { partition }),
         4 => (name(), any::<bool>(), off()).prop_map(|(name, commit, epoch_off)| Step::End { name, commit, epoch_off }),
@@ -157,6 +164,7 @@ impl World {
         known.since = None;
         known.partitions.clear();
         known.groups.clear();
+        known.held.clear();
         known.ended = Some(commit);
     }
 
@@ -209,6 +217,23 @@ impl World {
                 self.apply(&StreamEvent::TransactionGroupAdded {
                     producer,
                     group: "g".to_owned(),
+                    at: Timestamp(now),
+                });
+            }
+            Step::Hold { name, partition } => {
+                let now = self.now;
+                let Some(known) = self.producers.get_mut(&called(*name)) else {
+                    return;
+                };
+                let producer = known.id;
+                if !known.groups.contains("g") {
+                    return;
+                }
+                known.held.insert(*partition);
+                self.apply(&StreamEvent::TransactionOffsetsHeld {
+                    producer,
+                    group: "g".to_owned(),
+                    entries: vec![(PartitionId(*partition), offset(now))],
                     at: Timestamp(now),
                 });
             }
@@ -332,6 +357,7 @@ impl World {
             timeout_ms,
             partitions: BTreeSet::new(),
             groups: BTreeSet::new(),
+            held: BTreeSet::new(),
             ended: None,
         };
         self.producers.insert(name.to_owned(), producer);
@@ -396,6 +422,9 @@ impl World {
             let open = log.iter().position(|record| record.committed.is_none());
             let open = open.map(|at| at as u64);
             assert_eq!(self.transactions.first_open(id), open);
+            let held = self.producers.values();
+            let held = held.filter(|known| known.held.contains(&partition));
+            assert_eq!(self.transactions.holds("g", id), held.count() > 0);
             // What a reader of a range passes over, in the way clients do it, is what was aborted.
             let start = self.start.get(&partition).copied().unwrap_or(0);
             let stable = open.unwrap_or(log.len() as u64);
@@ -406,6 +435,12 @@ impl World {
                     assert_eq!(read(log, from, end, &told), wanted(log, from, end));
                 }
             }
+            // And no more is known than what lies in what is kept.
+            let markers = (start..log.len() as u64).filter(|at| {
+                let record = log[*at as usize];
+                record.marker && record.committed == Some(false)
+            });
+            assert_eq!(self.transactions.aborted(id).len(), markers.count());
         }
         for (name, known) in &self.producers {
             let described = self.transactions.describe(name).unwrap();
@@ -422,6 +457,15 @@ impl World {
             assert_eq!(described.phase, phase);
         }
         assert_eq!(self.transactions.list().count(), self.producers.len());
+    }
+}
+
+fn offset(offset: i64) -> Committed {
+    Committed {
+        offset,
+        leader_epoch: -1,
+        metadata: "m".into(),
+        timestamp: Timestamp(offset),
     }
 }
 

@@ -243,6 +243,7 @@ fn what_was_aborted_supersedes_nothing_and_goes() {
         of(0, 7, BatchBuilder::new(1_000)),
         of(1, 8, BatchBuilder::new(1_000)),
         of(2, 8, BatchBuilder::new(1_000).control()),
+        of(3, 7, BatchBuilder::new(1_000)),
     ];
     let aborted = Aborted {
         producer: 8,
@@ -251,7 +252,7 @@ fn what_was_aborted_supersedes_nothing_and_goes() {
         stable: 3,
     };
     let settings = Compaction::default();
-    let runs = [run(0, 3, 0, 0)];
+    let runs = [run(0, 4, 0, 0)];
     let found = due(ONE, 0, &settings, &runs, Timestamp(1));
     let compact = found.unwrap().1.without(vec![aborted]);
     let mut latest = Latest::new(1);
@@ -264,5 +265,6 @@ fn what_was_aborted_supersedes_nothing_and_goes() {
     };
     let kept = all.iter().map(|stored| survivors.keep(ONE, stored));
     let kept: Vec<_> = kept.map(|kept| !matches!(kept, Kept::Nothing)).collect();
-    assert_eq!(kept, [true, false, true], "the record, and the marker");
+    let expected = [false, false, true, true];
+    assert_eq!(kept, expected, "the latest record, and the marker");
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod compacting;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

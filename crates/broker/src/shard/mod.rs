@@ -497,6 +497,7 @@ impl Shard {
             let within = (first.max(start), end);
             let mut live = known.queue.live(within.0, within.1);
             self.handed.add(partition, within, &mut live);
+            self.add_marks(partition, within, &mut live);
             live
         });
         Some(Wanted { start, live })

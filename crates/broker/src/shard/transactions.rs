@@ -234,7 +234,7 @@ impl Shard {
     }
 
     /// A marker is no work. Where nobody takes work, nobody need be told: whoever begins to is told
-    /// when it is read. An abort's marker stays as long as what it is the end of.
+    /// when it is read, as everybody is of what was aborted and of its marker.
     fn settle_markers(&mut self, markers: &[(PartitionId, Offset)]) {
         for &(partition, offset) in markers {
             let known = self.state.partitions.get(&partition);
@@ -309,6 +309,31 @@ impl Shard {
     /// The transactions that were aborted in a partition.
     pub(crate) fn aborted(&self, partition: PartitionId) -> Vec<Aborted> {
         self.state.transactions.aborted(partition).to_vec()
+    }
+
+    /// Adds to `live`, which is in order and without overlaps, the markers of aborted transactions
+    /// from `first` on and below `end`: who reads what is committed is told where such a transaction
+    /// begins, and must then find where it ends.
+    pub(super) fn add_marks(
+        &self,
+        partition: PartitionId,
+        (first, end): (Offset, Offset),
+        live: &mut Vec<OffsetRange>,
+    ) {
+        let aborted = self.state.transactions.aborted(partition);
+        let begin = aborted.partition_point(|aborted| aborted.last < first);
+        let within = aborted[begin..].iter().map(|aborted| aborted.last);
+        let missing = |mark: &Offset| {
+            let before = live.partition_point(|range| range.first <= *mark);
+            let range = before.checked_sub(1).map(|at| live[at]);
+            range.is_none_or(|range| range.end() <= *mark)
+        };
+        let marks = within.take_while(|mark| *mark < end).filter(missing);
+        let marks: Vec<_> = marks.map(OffsetRange::one).collect();
+        if !marks.is_empty() {
+            live.extend(marks);
+            live.sort_unstable_by_key(|range| range.first);
+        }
     }
 
     /// The end of what is durable of a partition.

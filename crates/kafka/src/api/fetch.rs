@@ -259,7 +259,22 @@ fn tell_aborted(context: &Context, topics: &mut [TopicPart]) {
             part.aborted = aborted
                 .map(|aborted| (aborted.producer, to_wire(aborted.first)))
                 .collect();
+            // What was dropped since it was read may have been aborted, which is not known any more.
+            if context.broker.directory().topic_of(id).is_none() {
+                part.id = Err(ResponseError::UnknownTopicOrPartition);
+            }
+            part.drop_below(context.broker.bounds(id).start);
         }
+    }
+}
+
+impl PartitionPart {
+    /// Leaves out batches all of whose offsets are below `start`.
+    fn drop_below(&mut self, start: Offset) {
+        let bases = self.batches.iter().map(|(base, _)| *base);
+        let ends = bases.skip(1).chain([self.next]);
+        let gone = ends.take_while(|end| *end <= start).count();
+        self.batches.drain(..gone);
     }
 }
 

@@ -72,7 +72,7 @@ impl World {
     }
 
     /// Fills the journal with something else, so that everything before is in segments.
-    fn push_out(&mut self) {
+    pub(super) fn push_out(&mut self) {
         let directory = self.shard.topics();
         let filler = directory.iter().find(|topic| &*topic.name == "filler");
         let filler = match filler {

@@ -102,3 +102,22 @@ fn a_session_that_was_never_given_is_not_found() {
     );
     assert_eq!(check_session(&FetchRequest::default()), Ok(()));
 }
+
+#[test]
+fn what_is_wholly_below_the_start_is_left_out() {
+    let batches = || vec![(300, batch(1)), (303, batch(1)), (305, batch(1))];
+    for (start, left) in [
+        (0, 3),
+        (302, 3),
+        (303, 2),
+        (304, 2),
+        (305, 1),
+        (309, 1),
+        (310, 0),
+    ] {
+        let mut part = part(0, Ok(1), batches());
+        part.next = 310;
+        part.drop_below(start);
+        assert_eq!(part.batches.len(), left, "{start}");
+    }
+}
