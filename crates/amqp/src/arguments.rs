@@ -44,6 +44,27 @@ impl Argument {
         Self { kind, value }
     }
 
+    /// The value again, if its text gives it.
+    fn to_value(&self) -> Option<AMQPValue> {
+        let text = &self.value;
+        Some(match self.kind {
+            "bool" => AMQPValue::Boolean(text.parse().ok()?),
+            "byte" => AMQPValue::ShortShortInt(text.parse().ok()?),
+            "unsignedbyte" => AMQPValue::ShortShortUInt(text.parse().ok()?),
+            "short" => AMQPValue::ShortInt(text.parse().ok()?),
+            "unsignedshort" => AMQPValue::ShortUInt(text.parse().ok()?),
+            "signedint" => AMQPValue::LongInt(text.parse().ok()?),
+            "unsignedint" => AMQPValue::LongUInt(text.parse().ok()?),
+            "long" => AMQPValue::LongLongInt(text.parse().ok()?),
+            "float" => AMQPValue::Float(text.parse().ok()?),
+            "double" => AMQPValue::Double(text.parse().ok()?),
+            "longstr" => AMQPValue::LongString(text.as_str().into()),
+            "timestamp" => AMQPValue::Timestamp(text.parse().ok()?),
+            "void" => AMQPValue::Void,
+            _ => return None,
+        })
+    }
+
     /// Its value if it is text.
     pub(crate) fn text(&self) -> Option<&str> {
         (self.kind == "longstr").then_some(&self.value)
@@ -138,6 +159,44 @@ impl Arguments {
             .collect()
     }
 
+    /// As a table, without what has no short text: nested tables, arrays, bytes and decimals.
+    pub(crate) fn to_table(&self) -> FieldTable {
+        let mut table = FieldTable::default();
+        for (name, argument) in &self.0 {
+            if let Some(value) = argument.to_value() {
+                table.insert(name.as_str().into(), value);
+            }
+        }
+        table
+    }
+
+    /// These arguments and what a policy sets beside them, of the arguments in `names`: of two
+    /// numbers the smaller one counts, and else what was declared.
+    pub(crate) fn with_policy(&self, definition: &Definition, names: &[&str]) -> Self {
+        let mut all = self.clone();
+        for (key, value) in definition {
+            let name = format!("x-{key}");
+            if !names.contains(&&*name) {
+                continue;
+            }
+            let given = match (value.as_i64(), value.as_str()) {
+                (Some(number), _) => AMQPValue::LongLongInt(number),
+                (None, Some(text)) => AMQPValue::LongString(text.into()),
+                (None, None) => continue,
+            };
+            let given = Argument::of(&given);
+            let own = all.get(&name).map(|own| (own.integer(), given.integer()));
+            match own {
+                Some((Some(own), Some(given))) if own <= given => {}
+                Some((None, _) | (_, None)) => {}
+                _ => {
+                    all.0.insert(name, given);
+                }
+            }
+        }
+        all
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Argument> {
         self.0.get(name)
     }
@@ -199,6 +258,49 @@ pub(crate) fn check_field(
         &quoted(received),
         &quoted(current),
     ))
+}
+
+/// What policies set, by key.
+pub(crate) type Definition = BTreeMap<String, serde_json::Value>;
+
+/// The arguments that [`canonical`] wrote; what cannot be read is left out.
+pub(crate) fn read_canonical(text: &str) -> Arguments {
+    let mut found = BTreeMap::new();
+    let mut rest = text;
+    while let Some((name, after)) = unquoted(rest) {
+        let Some((label, after)) = after.strip_prefix('=').and_then(unquoted) else {
+            break;
+        };
+        if let Some(argument) = Argument::from_label(&label) {
+            found.insert(name, argument);
+        }
+        rest = after.strip_prefix(',').unwrap_or_default();
+    }
+    Arguments(found)
+}
+
+/// A text in quotes, as `{:?}` writes it, and what follows it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let mut letters = text.strip_prefix('"')?.chars();
+    let mut found = String::new();
+    loop {
+        match letters.next()? {
+            '"' => return Some((found, letters.as_str())),
+            '\\' => match letters.next()? {
+                'n' => found.push('\n'),
+                'r' => found.push('\r'),
+                't' => found.push('\t'),
+                '0' => found.push('\0'),
+                'u' => {
+                    let (code, after) = letters.as_str().strip_prefix('{')?.split_once('}')?;
+                    found.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+                    letters = after.chars();
+                }
+                other => found.push(other),
+            },
+            other => found.push(other),
+        }
+    }
 }
 
 /// A table as text in which equal tables are equal: the identity of a binding has it.

@@ -183,17 +183,18 @@ impl Connection {
         }
     }
 
-    /// A connection of our own, open from the first, for a user who was recognised elsewhere.
+    /// A connection of our own, open from the first, for a user who was recognised elsewhere, or
+    /// for whoever runs the program.
     pub(crate) fn inside(
         options: Arc<Options>,
         session: SessionId,
         seed: u128,
-        (user, vhost): (&str, &str),
+        (user, vhost): (Option<&str>, &str),
     ) -> Self {
         Self {
             phase: Phase::Running,
             scope: Scope::of(vhost),
-            rights: Rights::of(user),
+            rights: user.map_or_else(Rights::unlimited, Rights::of),
             ..Self::new(options, session, seed, true)
         }
     }

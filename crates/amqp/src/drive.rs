@@ -55,12 +55,12 @@ pub(crate) async fn drive(
 pub(crate) async fn drive_inside(
     stream: DuplexStream,
     hall: Arc<Hall>,
-    (user, vhost): (String, String),
+    (user, vhost): (Option<String>, String),
     stop: CancellationToken,
 ) -> io::Result<()> {
     let session = hall.broker.session();
     let seed = Uuid::new_v4().as_u128();
-    let who = (&*user, &*vhost);
+    let who = (user.as_deref(), &*vhost);
     let link = Connection::inside(hall.options.clone(), session.id(), seed, who);
     let mut driver = Driver::new(hall, session, link, None);
     let (reader, writer) = tokio::io::split(stream);

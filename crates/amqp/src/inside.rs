@@ -160,14 +160,15 @@ pub struct Inside {
 
 impl Inside {
     /// Opens one for a user in a virtual host; neither is looked at here, but every method is
-    /// checked against the user's permissions.
+    /// checked against the user's permissions. Without a user it is for whoever runs the program,
+    /// who may do everything.
     ///
     /// # Errors
     /// If the broker stops.
-    pub async fn open(server: &Server, user: &str, vhost: &str) -> Result<Self, Said> {
+    pub async fn open(server: &Server, user: Option<&str>, vhost: &str) -> Result<Self, Said> {
         let (stream, other) = tokio::io::duplex(PIPE);
         let stop = CancellationToken::new();
-        let who = (user.to_owned(), vhost.to_owned());
+        let who = (user.map(str::to_owned), vhost.to_owned());
         tokio::spawn(drive_inside(other, server.hall.clone(), who, stop.clone()));
         let mut inside = Self {
             stream,

@@ -16,6 +16,7 @@ mod connection;
 mod content;
 mod control;
 mod credit;
+mod describe;
 mod direct_reply;
 mod drive;
 mod error;
@@ -27,6 +28,7 @@ mod method;
 mod methods;
 mod names;
 mod outbox;
+mod policies;
 mod properties;
 mod publish;
 mod rights;
@@ -37,7 +39,9 @@ mod settle;
 mod table;
 mod unacked;
 
+pub use describe::{ExchangeFacts, QueueFacts, binding_arguments};
 pub use inside::{Got, Inside, Message, Said};
+pub use policies::apply_policies;
 pub use roster::{ChannelReport, ConnectionReport, ConsumerReport, Roster};
 pub use serve::{Server, serve};
 

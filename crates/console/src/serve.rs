@@ -1,6 +1,7 @@
 //! The listener and its three paths.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use forebay_broker::Broker;
+use forebay_management::{Management, routes};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,10 +33,11 @@ pub struct Options {
 struct Desk {
     broker: Broker,
     options: Arc<Options>,
+    management: Management,
     stop: CancellationToken,
 }
 
-/// Serves `/healthz`, `/metrics` and `/` until `stop`.
+/// Serves `/healthz`, `/metrics` and `/`, and the management API below `/api`, until `stop`.
 ///
 /// # Errors
 /// If the listener fails.
@@ -42,18 +45,22 @@ pub async fn serve(
     listener: TcpListener,
     broker: Broker,
     options: Options,
+    management: Management,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let desk = Desk {
         broker,
         options: Arc::new(options),
+        management: management.clone(),
         stop: stop.clone(),
     };
     let paths = Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(show_metrics))
         .route("/", get(show_page))
-        .with_state(desk);
+        .with_state(desk)
+        .merge(routes(management.clone()));
+    let paths = paths.into_make_service_with_connect_info::<SocketAddr>();
     let server =
         axum::serve(listener, paths).with_graceful_shutdown(stop.clone().cancelled_owned());
     let drained = async {
@@ -62,6 +69,7 @@ pub async fn serve(
     };
     tokio::select! {
         ended = async { server.await } => ended,
+        () = async { management.run(stop.clone()).await; std::future::pending().await } => Ok(()),
         () = drained => Ok(()),
     }
 }
@@ -80,11 +88,12 @@ async fn healthz(State(desk): State<Desk>) -> impl IntoResponse {
 
 async fn show_metrics(State(desk): State<Desk>) -> impl IntoResponse {
     let pressure = desk.broker.pressure();
+    let of_queues = desk.management.metrics().await;
     let text = metrics::page(
         &desk.options.version,
         &desk.broker.counters(),
         &pressure.borrow(),
-    );
+    ) + &of_queues;
     (
         [(
             header::CONTENT_TYPE,

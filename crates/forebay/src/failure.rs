@@ -41,6 +41,8 @@ pub(crate) enum Failure {
         at: SocketAddr,
         error: io::Error,
     },
+    #[error("the definitions in {} cannot be taken in: {reason}", path.display())]
+    Definitions { path: PathBuf, reason: String },
     #[error("segments cannot be kept at {place}: {reason}")]
     Segments { place: String, reason: String },
     #[error("cannot start: {0}")]

@@ -18,6 +18,7 @@ const ABOUT: &str = "A message broker: SQS, RabbitMQ and Kafka clients on one du
 const LISTENERS: &str = "Listeners";
 const STORAGE: &str = "Storage";
 const KAFKA: &str = "Kafka";
+const RABBITMQ: &str = "RabbitMQ";
 
 const AFTER_HELP: &str = "\
 Every option is also an environment variable (FOREBAY_DATA_DIR, FOREBAY_SQS, ...) and a line of the
@@ -176,7 +177,7 @@ pub(crate) struct Options {
     #[arg(long, env = "FOREBAY_KAFKA", help_heading = LISTENERS, value_name = "ADDR:PORT|off")]
     pub(crate) kafka: Option<ListenAddress>,
 
-    /// Listen for /healthz and /metrics [default: 127.0.0.1:15672]
+    /// Listen for /healthz, /metrics and RabbitMQ's management API [default: 127.0.0.1:15672]
     #[arg(long, env = "FOREBAY_HTTP", help_heading = LISTENERS, value_name = "ADDR:PORT|off")]
     pub(crate) http: Option<ListenAddress>,
 
@@ -194,6 +195,11 @@ pub(crate) struct Options {
         hide_possible_values = true
     )]
     pub(crate) insecure_bind: Option<bool>,
+
+    /// At the start, declare and set what this file says: RabbitMQ's definitions, as
+    /// `rabbitmqctl export_definitions` and the management API write them
+    #[arg(long, env = "FOREBAY_DEFINITIONS", help_heading = RABBITMQ, value_name = "FILE")]
+    pub(crate) definitions: Option<PathBuf>,
 
     /// What to trace on stderr: a level, or levels by part such as info,forebay_log=debug
     /// [default: info]
@@ -250,6 +256,7 @@ impl Options {
             kafka: self.kafka.or(weaker.kafka),
             http: self.http.or(weaker.http),
             insecure_bind: self.insecure_bind.or(weaker.insecure_bind),
+            definitions: self.definitions.or(weaker.definitions),
             log: self.log.or(weaker.log),
             cache: self.cache.or(weaker.cache),
             journal_file: self.journal_file.or(weaker.journal_file),

@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_access::Keeper;
 use forebay_base::SystemClock;
 use forebay_broker::{Broker, Running, SegmentStore};
+use forebay_management::Management;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +74,20 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
 
     let stop = CancellationToken::new();
     let bound = listeners.bound;
-    let mut front_ends = listeners.serve(&settings, &broker, &stop);
+    let keeper = Keeper::new(broker.clone());
+    let server = forebay_amqp::Server::new(
+        broker.clone(),
+        keeper.clone(),
+        forebay_amqp::Options::default(),
+    );
+    let management = management(&broker, keeper, &server, &bound);
+    if let Some(path) = &settings.definitions {
+        tokio::select! {
+            imported = import(&management, path) => imported?,
+            _ = signals.next() => return running.shutdown().await.map_err(Failure::Shutdown),
+        }
+    }
+    let mut front_ends = listeners.serve(&settings, &broker, (server, management), &stop);
     say(&banner(
         &data_dir,
         settings.segments.outside().as_deref(),
@@ -92,6 +107,41 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         stopped = stop_in_order(front_ends, running) => ended.and(stopped),
         signal = signals.next() => Err(Failure::Hurried(signal)),
     }
+}
+
+fn management(
+    broker: &Broker,
+    keeper: Keeper,
+    server: &forebay_amqp::Server,
+    bound: &Bound,
+) -> Management {
+    let listeners = [
+        ("sqs", bound.sqs),
+        ("amqp", bound.amqp),
+        ("kafka", bound.kafka),
+        ("http", bound.http),
+    ];
+    let on = |(name, at): (&str, Option<SocketAddr>)| Some((name.to_owned(), at?));
+    let options = forebay_management::Options {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        max_message_bytes: forebay_amqp::Options::default().max_message_bytes,
+        listeners: listeners.into_iter().filter_map(on).collect(),
+    };
+    Management::new(broker.clone(), keeper, server.clone(), options)
+}
+
+/// Declares and sets what a file of definitions says.
+async fn import(management: &Management, path: &Path) -> Result<(), Failure> {
+    let failed = |reason: String| Failure::Definitions {
+        path: path.to_owned(),
+        reason,
+    };
+    let document = tokio::fs::read(path).await;
+    let document = document.map_err(|error| failed(error.to_string()))?;
+    let imported = forebay_management::import(management, &document).await;
+    imported.map_err(|error| failed(error.to_string()))?;
+    tracing::info!(path = %path.display(), "definitions are taken in");
+    Ok(())
 }
 
 fn broker_options(
@@ -185,6 +235,7 @@ impl Listeners {
         self,
         settings: &Settings,
         broker: &Broker,
+        (server, management): (forebay_amqp::Server, Management),
         stop: &CancellationToken,
     ) -> JoinSet<(&'static str, io::Result<()>)> {
         let mut front_ends = JoinSet::new();
@@ -194,8 +245,7 @@ impl Listeners {
             front_ends.spawn(async { ("sqs", serving.await) });
         }
         if let Some(listener) = self.amqp {
-            let options = forebay_amqp::Options::default();
-            let serving = forebay_amqp::serve(listener, broker.clone(), options, stop.clone());
+            let serving = server.serve(listener, stop.clone());
             front_ends.spawn(async { ("amqp", serving.await) });
         }
         if let Some(listener) = self.kafka {
@@ -212,7 +262,8 @@ impl Listeners {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 listeners: self.bound.urls(),
             };
-            let serving = forebay_console::serve(listener, broker.clone(), options, stop.clone());
+            let (broker, stop) = (broker.clone(), stop.clone());
+            let serving = forebay_console::serve(listener, broker, options, management, stop);
             front_ends.spawn(async { ("http", serving.await) });
         }
         front_ends

@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::error::{Code, Fault, Subject, refused};
 use crate::method;
 use crate::methods::{Call, unimplemented_method};
+use crate::policies;
 use crate::route;
 
 /// Names that begin so are the server's own.
@@ -131,7 +132,12 @@ fn declare(
             None => Err(Fault::no_exchange(&name)),
         };
     }
-    let declaration = wanted(&name, method)?;
+    let mut declaration = wanted(&name, method)?;
+    if declaration.config.alternate.is_none() {
+        let vhost = link.scope.vhost();
+        let alternate = policies::alternate(world.access, vhost, &name);
+        declaration.config.alternate = alternate.map(Arc::from);
+    }
     if name.is_empty() {
         return Err(default_exchange());
     }
@@ -203,7 +209,7 @@ pub(crate) fn refuse_unsupported(arguments: &Arguments, names: &[&str]) -> Resul
     }
 }
 
-fn kind_name(kind: ExchangeKind) -> &'static str {
+pub(crate) fn kind_name(kind: ExchangeKind) -> &'static str {
     match kind {
         ExchangeKind::Direct => "direct",
         ExchangeKind::Fanout => "fanout",

@@ -1,8 +1,11 @@
 //! Class queue: queues are topics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, queue};
+use forebay_access::{Effective, Subject as Governed};
+use forebay_base::SessionId;
 use forebay_broker::{
     Command, DeadLetterTarget, Destination, Expectation, Lifetime, TopicConfig, TopicInfo,
 };
@@ -25,7 +28,7 @@ const OVERHEAD: u32 = 1 << 20;
 /// What RabbitMQ's quorum queues do when nothing is said.
 const QUORUM_DELIVERY_LIMIT: i64 = 20;
 
-const QUEUE_TYPE: &str = "x-queue-type";
+pub(crate) const QUEUE_TYPE: &str = "x-queue-type";
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 const DEAD_LETTER_ROUTING_KEY: &str = "x-dead-letter-routing-key";
 const DELIVERY_LIMIT: &str = "x-delivery-limit";
@@ -61,10 +64,19 @@ const UNSUPPORTED: [&str; 18] = [
 ];
 
 /// A queue as the client wants it.
+/// What a declaration stands in, beside its method.
+pub(crate) struct Wanted<'a> {
+    /// The largest message body, bytes.
+    pub(crate) max_message_bytes: usize,
+    /// The session an exclusive queue belongs to.
+    pub(crate) exclusive: Option<SessionId>,
+    pub(crate) effective: &'a Effective,
+}
+
 #[derive(Debug)]
 pub(crate) struct Declaration {
     name: Arc<str>,
-    config: TopicConfig,
+    pub(crate) config: TopicConfig,
     arguments: Arguments,
 }
 
@@ -173,7 +185,19 @@ fn declare(
         }
         other => other.to_owned(),
     };
-    let declaration = wanted(link, &name, method)?;
+    let arguments = Arguments::of(&method.arguments);
+    let subject = match is_quorum(&arguments) {
+        true => Governed::QuorumQueue,
+        false => Governed::ClassicQueue,
+    };
+    let vhost = link.scope.vhost();
+    let effective = world.access.effective(vhost, &name, subject);
+    let who = Wanted {
+        max_message_bytes: link.max_message_bytes(),
+        exclusive: method.exclusive.then_some(link.session),
+        effective: &effective,
+    };
+    let declaration = wanted(who, &name, method)?;
     if named_by_server && is_quorum(&declaration.arguments) {
         return Err(Fault::precondition(
             "Cannot declare a server-named queue for type rabbit_quorum_queue",
@@ -191,9 +215,15 @@ fn is_quorum(arguments: &Arguments) -> bool {
     arguments.get(QUEUE_TYPE).and_then(Argument::text) == Some("quorum")
 }
 
-fn wanted(link: &Connection, name: &str, method: &queue::Declare) -> Result<Declaration, Fault> {
-    let arguments = Arguments::of(&method.arguments);
-    refuse_unsupported(&arguments, &UNSUPPORTED)?;
+/// The topic a declaration asks for, with what policies set beside it.
+pub(crate) fn wanted(
+    who: Wanted<'_>,
+    name: &str,
+    method: &queue::Declare,
+) -> Result<Declaration, Fault> {
+    let declared = Arguments::of(&method.arguments);
+    refuse_unsupported(&declared, &UNSUPPORTED)?;
+    let arguments = declared.with_policy(&who.effective.definition, &SUPPORTED);
     let invalid = |argument: &str, why: String| {
         Fault::precondition(format!(
             "invalid arg '{argument}' for queue '{name}' in vhost '/': {why}"
@@ -265,7 +295,7 @@ fn wanted(link: &Connection, name: &str, method: &queue::Declare) -> Result<Decl
     let max_deliveries = u32::try_from(limit)
         .ok()
         .map(|limit| limit.saturating_add(1));
-    let max_message_bytes = u32::try_from(link.max_message_bytes())
+    let max_message_bytes = u32::try_from(who.max_message_bytes)
         .unwrap_or(u32::MAX)
         .saturating_add(OVERHEAD);
     Ok(Declaration {
@@ -278,12 +308,26 @@ fn wanted(link: &Connection, name: &str, method: &queue::Declare) -> Result<Decl
                 transient: !method.durable,
                 auto_delete: method.auto_delete,
             },
-            exclusive: method.exclusive.then_some(link.session),
-            labels: arguments.to_labels(),
+            exclusive: who.exclusive,
+            labels: labels(&declared),
             ..TopicConfig::default()
         },
-        arguments,
+        arguments: declared,
     })
+}
+
+/// The label of a queue that was declared by this protocol.
+const DECLARED: &str = "amqp.declared";
+
+fn labels(arguments: &Arguments) -> BTreeMap<String, String> {
+    let mut labels = arguments.to_labels();
+    labels.insert(DECLARED.into(), "true".into());
+    labels
+}
+
+/// Whether a queue was declared by this protocol, not made by another one.
+pub(crate) fn is_declared(config: &TopicConfig) -> bool {
+    config.labels.contains_key(DECLARED)
 }
 
 fn check_same(there: &TopicInfo, wanted: &Declaration) -> Result<(), Fault> {

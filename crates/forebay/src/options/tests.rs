@@ -39,6 +39,7 @@ fn the_file_knows_every_option_by_the_name_of_its_flag() {
         "--journal-retain=2GiB",
         "--min-free=1MB",
         "--segments=s3://bucket/prefix",
+        "--definitions=f.json",
         "--kafka-partitions=3",
         "--kafka-advertise=broker:9092",
     ]);
@@ -56,6 +57,7 @@ fn the_file_knows_every_option_by_the_name_of_its_flag() {
         journal-retain = "2GiB"
         min-free = "1MB"
         segments = "s3://bucket/prefix"
+        definitions = "f.json"
         kafka-partitions = 3
         kafka-advertise = "broker:9092"
         "#,
@@ -64,7 +66,7 @@ fn the_file_knows_every_option_by_the_name_of_its_flag() {
     assert_eq!(line, file);
     // Whoever adds an option meets this line: the two lists above must have it too.
     let declared = CommandLine::parser().get_arguments().count();
-    assert_eq!(declared, 15, "14 options and --config");
+    assert_eq!(declared, 16, "15 options and --config");
 }
 
 #[test]

@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &str)] = &[
     (
         "forebay-amqp",
         "forebay-access forebay-base forebay-record forebay-broker amq-protocol bytes hashbrown \
-         parking_lot thiserror tokio tokio-util tracing uuid",
+         parking_lot serde_json thiserror tokio tokio-util tracing uuid",
     ),
     (
         "forebay-kafka",
@@ -44,8 +44,13 @@ const ARROWS: &[(&str, &str)] = &[
          tokio tokio-util tracing uuid",
     ),
     (
+        "forebay-management",
+        "forebay-access forebay-amqp forebay-base forebay-broker amq-protocol axum base64 hashbrown \
+         parking_lot percent-encoding serde_json tokio tokio-util",
+    ),
+    (
         "forebay-console",
-        "forebay-base forebay-broker axum tokio tokio-util",
+        "forebay-base forebay-broker forebay-management axum tokio tokio-util",
     ),
     (
         "forebay-sim",
@@ -54,7 +59,8 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "forebay",
-        "forebay-base forebay-broker forebay-sqs forebay-amqp forebay-kafka forebay-console \
+        "forebay-access forebay-base forebay-broker forebay-sqs forebay-amqp forebay-kafka \
+         forebay-management forebay-console \
          bytes bytesize clap futures-util humantime mimalloc object_store reqwest rustix rustls serde \
          serde_json thiserror tokio tokio-util toml tracing tracing-subscriber url",
     ),
