@@ -13,6 +13,8 @@ pub(crate) enum Answer {
     Json(Value),
     /// 201: it is there now and was not before.
     Created,
+    /// The same, with where it is.
+    CreatedAt(String),
     /// 204: done.
     Done,
     Text(String),
@@ -66,6 +68,9 @@ impl IntoResponse for Answer {
         match self {
             Self::Json(value) => Json(value).into_response(),
             Self::Created => StatusCode::CREATED.into_response(),
+            Self::CreatedAt(place) => {
+                (StatusCode::CREATED, [(header::LOCATION, place)]).into_response()
+            }
             Self::Done => StatusCode::NO_CONTENT.into_response(),
             Self::Text(text) => text.into_response(),
         }

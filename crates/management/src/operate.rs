@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use forebay_access::prefix_of;
 use forebay_amqp::{ExchangeFacts, Got, Inside, Message};
 use forebay_broker::{Durability, Publish, TopicInfo, WhenFull};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Result, Wrong};
@@ -414,7 +415,11 @@ async fn bindings(asked: &Asked<'_>, method: &Method, place: &Place<'_>, rest: &
             let body = asked.json()?;
             let key = text(&body, "routing_key");
             bind(asked, place, key, &body["arguments"], true).await?;
-            Ok(Answer::Created)
+            // Clients take the last part for the binding's name.
+            let name = resources::properties_key(key, &body["arguments"]);
+            let name = utf8_percent_encode(&name, NON_ALPHANUMERIC);
+            let destination = utf8_percent_encode(place.destination, NON_ALPHANUMERIC);
+            Ok(Answer::CreatedAt(format!("{destination}/{name}")))
         }
         (_, rest) => {
             let mut all = resources::bindings(asked, Some(place.vhost)).await?;
