@@ -175,7 +175,9 @@ def test_a_bucket_that_is_away_for_a_while_is_caught_up_with(server, road, progr
     road.block()
     assert stream.publish(24_000) < 20, "producers do not wait for the bucket"
     before = len(server.segments())
-    work.work(20)
+    late = Work(program, f"{topic}-late")
+    late.send(20)
+    late.work(10)
     assert journal_bytes(program) >= 24_000 * KILO, "what cannot move stays in the journal"
     program.kill_and_restart()
     stream.publish(4_000)
@@ -189,6 +191,7 @@ def test_a_bucket_that_is_away_for_a_while_is_caught_up_with(server, road, progr
     shrinks_to(program, 190 * MIB)
     stream.check()
     work.check()
+    late.check()
 
 
 def test_what_the_bucket_refuses_keeps_it_from_starting(road, server, tmp_path):
