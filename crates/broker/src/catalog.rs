@@ -38,6 +38,11 @@ pub(crate) enum CatalogEvent {
         partitions: Vec<PartitionId>,
         at: Timestamp,
     },
+    /// As `TopicDeleted`, of a topic whose name rests.
+    TopicRetired {
+        id: TopicId,
+        at: Timestamp,
+    },
 }
 
 /// What an event changed that somebody outside the catalog has to follow.
@@ -45,6 +50,10 @@ pub(crate) enum CatalogEvent {
 pub(crate) enum CatalogChange {
     TopicPut(Arc<TopicInfo>),
     TopicRemoved(Arc<TopicInfo>),
+    /// The topic is gone, and its name rests until then.
+    TopicRetired(Arc<TopicInfo>, Timestamp),
+    /// The name rests until then, as was found at the start.
+    Rests(Arc<str>, Timestamp),
     ExchangePut(Arc<ExchangeInfo>),
     ExchangeRemoved(Arc<str>),
     /// A binding came or went that leads from an exchange to that one.
@@ -63,6 +72,10 @@ pub(crate) struct Catalog {
     next_topic: u64,
     next_partition: u64,
     bindings: std::collections::BTreeSet<Binding>,
+    /// Names of topics that were deleted lately, and until when they rest. In a snapshot they come
+    /// behind the rest.
+    #[serde(skip)]
+    pub(crate) resting: BTreeMap<Arc<str>, Timestamp>,
     #[serde(skip)]
     names: HashMap<Arc<str>, TopicId>,
     #[serde(skip)]
@@ -123,6 +136,11 @@ impl Catalog {
 
     pub(crate) fn topic(&self, id: TopicId) -> Option<&Arc<TopicInfo>> {
         self.topics.get(&id)
+    }
+
+    /// Whether no group of the topic's messages is to hold up the others.
+    pub(crate) fn is_fair(&self, id: TopicId) -> bool {
+        self.topic(id).is_some_and(|topic| topic.config.fair)
     }
 
     pub(crate) fn topic_named(&self, name: &str) -> Option<&Arc<TopicInfo>> {
@@ -211,6 +229,17 @@ impl Catalog {
         (TopicId(self.next_topic), ids)
     }
 
+    /// The names that rest, and until when.
+    pub(crate) fn resting(&self) -> impl Iterator<Item = (&Arc<str>, Timestamp)> {
+        self.resting.iter().map(|(name, until)| (name, *until))
+    }
+
+    fn remove(&mut self, id: TopicId) -> Option<Arc<TopicInfo>> {
+        let topic = self.topics.remove(&id)?;
+        self.names.remove(&topic.name);
+        Some(topic)
+    }
+
     /// Ids that are taken are not given again.
     fn use_up(&mut self, partitions: &[PartitionId]) {
         let next = partitions.iter().map(|id| id.0.saturating_add(1)).max();
@@ -250,12 +279,20 @@ impl Catalog {
                 *topic = Arc::new(grown);
                 CatalogChange::TopicPut(topic.clone())
             }
-            CatalogEvent::TopicDeleted { id } => {
-                let Some(topic) = self.topics.remove(id) else {
+            CatalogEvent::TopicDeleted { id } => match self.remove(*id) {
+                Some(topic) => CatalogChange::TopicRemoved(topic),
+                None => CatalogChange::None,
+            },
+            CatalogEvent::TopicRetired { id, at } => {
+                let Some(topic) = self.remove(*id) else {
                     return CatalogChange::None;
                 };
-                self.names.remove(&topic.name);
-                CatalogChange::TopicRemoved(topic)
+                let until = at.plus_ms(topic.config.name_rests_ms);
+                if self.resting.len().is_power_of_two() {
+                    self.resting.retain(|_, until| *until > *at);
+                }
+                self.resting.insert(topic.name.clone(), until);
+                CatalogChange::TopicRetired(topic, until)
             }
             CatalogEvent::ExchangeDeclared(exchange) => {
                 self.router.declare(exchange.name.clone(), &exchange.config);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forebay_base::{PartitionId, TopicId};
+use forebay_base::{PartitionId, Timestamp, TopicId};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
@@ -27,6 +27,8 @@ struct Tables {
     by_id: HashMap<TopicId, Arc<TopicInfo>>,
     by_partition: HashMap<PartitionId, TopicId>,
     exchanges: HashMap<Arc<str>, Arc<ExchangeInfo>>,
+    /// Names of topics that were deleted lately, and until when they rest.
+    resting: HashMap<Arc<str>, Timestamp>,
     /// How many bindings lead from an exchange to that one.
     led_to: HashMap<Arc<str>, i64>,
     /// An exchange that routes by fields comes behind another.
@@ -69,6 +71,14 @@ impl Directory {
             .collect()
     }
 
+    /// Whether a topic of that name was deleted so lately that the name still rests at `now`, as
+    /// the topic's policy wanted. It can be given to a new topic all the same: whether to wait is
+    /// for the front end to say.
+    pub fn resting(&self, name: &str, now: Timestamp) -> bool {
+        let until = self.tables.read().resting.get(name).copied();
+        until.is_some_and(|until| now < until)
+    }
+
     /// How many topics there are.
     pub fn topic_count(&self) -> usize {
         self.tables.read().by_id.len()
@@ -109,6 +119,14 @@ impl Directory {
         match change {
             CatalogChange::TopicPut(topic) => self.put_topic(topic),
             CatalogChange::TopicRemoved(topic) => self.remove_topic(topic.id),
+            CatalogChange::TopicRetired(topic, until) => {
+                self.remove_topic(topic.id);
+                let rested_ms = topic.config.name_rests_ms;
+                let over = until.0.saturating_sub_unsigned(rested_ms);
+                self.forget_rested(Timestamp(over));
+                self.rest(topic.name.clone(), until);
+            }
+            CatalogChange::Rests(name, until) => self.rest(name, until),
             CatalogChange::ExchangePut(exchange) => self.put_exchange(exchange),
             CatalogChange::ExchangeRemoved(name) => self.remove_exchange(&name),
             CatalogChange::Led { to, by } => {
@@ -149,6 +167,18 @@ impl Directory {
         {
             tables.by_name.remove(&topic.name);
         }
+    }
+
+    /// Forgets names that rest no more, now and then.
+    fn forget_rested(&self, now: Timestamp) {
+        let mut tables = self.tables.write();
+        if tables.resting.len().is_power_of_two() {
+            tables.resting.retain(|_, until| *until > now);
+        }
+    }
+
+    fn rest(&self, name: Arc<str>, until: Timestamp) {
+        self.tables.write().resting.insert(name, until);
     }
 
     fn put_exchange(&self, exchange: Arc<ExchangeInfo>) {

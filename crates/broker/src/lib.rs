@@ -75,6 +75,7 @@ pub use session::{Session, SessionHandle};
 pub use settings::{SettingChange, SettingKey, Settings};
 pub use topic::{Compaction, DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
 
+pub use forebay_queue::Backoff;
 pub use forebay_record::Record;
 
 pub use forebay_stream::{

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use forebay_base::{Offset, PartitionId, Timestamp, TopicId, planted};
-use forebay_queue::{QueueEvent, QueueView, Recent};
+use forebay_queue::{QueueEvent, QueueView, Recent, Tenants};
 use forebay_record::{Batch, BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent, Transactions};
 use hashbrown::HashMap;
@@ -82,6 +82,8 @@ impl ShardState {
         postcard::to_extend(self, vec![SNAPSHOT_VERSION])
             .and_then(|bytes| postcard::to_extend(&self.settings, bytes))
             .and_then(|bytes| postcard::to_extend(&self.transactions, bytes))
+            .and_then(|bytes| postcard::to_extend(&self.catalog.resting, bytes))
+            .and_then(|bytes| postcard::to_extend(&self.tenants(), bytes))
             .expect("writing to memory cannot fail and every field has a known length")
     }
 
@@ -91,13 +93,7 @@ impl ShardState {
             return Err(postcard::Error::DeserializeBadEncoding.into());
         };
         let (mut state, rest): (Self, _) = postcard::take_from_bytes(bytes)?;
-        if !rest.is_empty() {
-            let (settings, rest) = postcard::take_from_bytes(rest)?;
-            state.settings = settings;
-            if !rest.is_empty() {
-                state.transactions = postcard::from_bytes(rest)?;
-            }
-        }
+        state.load_further(rest)?;
         planted!(OffsetsNotInSnapshot => state.offsets = GroupOffsets::default());
         planted!(ProducersNotInSnapshot => state.producers = Producers::default());
         planted!(QueuesNotInSnapshot => for partition in state.partitions.values_mut() {
@@ -107,11 +103,50 @@ impl ShardState {
         Ok(state)
     }
 
+    /// What later versions added behind the rest; an older snapshot ends earlier.
+    fn load_further(&mut self, rest: &[u8]) -> Result<(), FrameError> {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let (settings, rest) = postcard::take_from_bytes(rest)?;
+        self.settings = settings;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let (transactions, rest) = postcard::take_from_bytes(rest)?;
+        self.transactions = transactions;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let (resting, rest) = postcard::take_from_bytes(rest)?;
+        self.catalog.resting = resting;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let tenants: Vec<(PartitionId, Tenants)> = postcard::from_bytes(rest)?;
+        for (id, tenants) in tenants {
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.queue.restore_tenants(tenants);
+            }
+        }
+        Ok(())
+    }
+
+    /// The groups of fair partitions, by rising id.
+    fn tenants(&self) -> Vec<(PartitionId, &Tenants)> {
+        let known = self.partitions.iter();
+        let known = known.filter_map(|(id, partition)| Some((*id, partition.queue.tenants()?)));
+        let mut tenants: Vec<_> = known.collect();
+        tenants.sort_unstable_by_key(|(id, _)| *id);
+        tenants
+    }
+
     /// A batch was appended to partitions, at the base offset given for each.
     pub(crate) fn append(&mut self, entries: &[(PartitionId, Offset)], batch: &Batch) {
         let header = batch.header();
         let count = u64::from(offsets_of(header));
         let mut groups = None;
+        let mut tenants = None;
         for (id, base) in entries {
             let Some(partition) = self.partitions.get_mut(id) else {
                 continue;
@@ -119,6 +154,9 @@ impl ShardState {
             if partition.queue.is_ordered() {
                 let groups = groups.get_or_insert_with(|| groups_of(batch));
                 partition.queue.append(*base, groups.iter().copied());
+            } else if self.catalog.is_fair(partition.topic) {
+                let tenants = tenants.get_or_insert_with(|| tenants_of(batch));
+                partition.queue.append_fairly(*base, tenants);
             }
             partition.next = partition.next.max(base.saturating_add(count));
             if let Some(batch) = producer_batch(header) {
@@ -148,7 +186,7 @@ impl ShardState {
                             });
                         }
                     }
-                    CatalogChange::TopicRemoved(topic) => {
+                    CatalogChange::TopicRemoved(topic) | CatalogChange::TopicRetired(topic, _) => {
                         for id in &topic.partitions {
                             self.partitions.remove(id);
                         }
@@ -220,8 +258,17 @@ pub(crate) fn producer_batch(header: &BatchHeader) -> Option<ProducerBatch> {
 
 /// The group of each record: a hash of its key, which the same key always has.
 fn groups_of(batch: &Batch) -> Vec<u64> {
-    const SEED: u64 = 0;
-    let no_key = XxHash64::oneshot(SEED, b"");
+    groups_or(batch, XxHash64::oneshot(SEED, b""))
+}
+
+/// As [`groups_of`], with 0 for records without a key.
+fn tenants_of(batch: &Batch) -> Vec<u64> {
+    groups_or(batch, 0)
+}
+
+const SEED: u64 = 0;
+
+fn groups_or(batch: &Batch, no_key: u64) -> Vec<u64> {
     let count = batch.offset_count() as usize;
     // The count is checked against the size of the batch when it is taken in.
     let mut groups = Vec::with_capacity(count.min(batch.bytes().len()));

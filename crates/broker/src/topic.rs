@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_base::{PartitionId, SessionId, Timestamp, TopicId};
+use forebay_queue::Backoff;
 use serde::{Deserialize, Serialize};
 
 use crate::stored::Stored;
@@ -65,6 +66,15 @@ pub struct TopicConfig {
     pub dedup_ms: u64,
     /// How many messages may be leased at once, in each partition.
     pub max_leased: Option<u64>,
+    /// Messages with the same record key are a group, and no group's backlog holds up the others:
+    /// those that have few messages out are served first. Has no effect where `ordered` is set.
+    pub fair: bool,
+    /// How long a message waits that is given back at once, or whose lease ends by itself, before
+    /// it is handed out again. Not one that a session leaves behind.
+    pub backoff: Option<Backoff>,
+    /// For how long after the topic was deleted [`crate::Directory::resting`] tells so,
+    /// milliseconds.
+    pub name_rests_ms: u64,
 }
 
 impl Default for TopicConfig {
@@ -84,6 +94,9 @@ impl Default for TopicConfig {
             ordered: false,
             dedup_ms: 0,
             max_leased: None,
+            fair: false,
+            backoff: None,
+            name_rests_ms: 0,
         }
     }
 }
@@ -105,6 +118,9 @@ impl From<TopicConfig> for Stored {
             .with(&config.ordered)
             .with(&config.dedup_ms)
             .with(&config.max_leased)
+            .with(&config.fair)
+            .with(&config.backoff)
+            .with(&config.name_rests_ms)
     }
 }
 
@@ -129,6 +145,9 @@ impl TryFrom<Stored> for TopicConfig {
             ordered: fields.next(default.ordered)?,
             dedup_ms: fields.next(default.dedup_ms)?,
             max_leased: fields.next(default.max_leased)?,
+            fair: fields.next(default.fair)?,
+            backoff: fields.next(default.backoff)?,
+            name_rests_ms: fields.next(default.name_rests_ms)?,
         })
     }
 }

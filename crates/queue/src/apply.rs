@@ -80,6 +80,13 @@ impl QueueView {
         if let Some(lanes) = &mut self.lanes {
             lanes.refresh();
         }
+        if self
+            .tenants
+            .as_ref()
+            .is_some_and(|tenants| tenants.is_plain())
+        {
+            self.tenants = None;
+        }
     }
 
     fn purge(&mut self, below: Offset, leased: bool) {
@@ -115,8 +122,12 @@ impl QueueView {
             self.touch(fresh);
             self.ready -= fresh.len_below(self.end);
             let away = away(0);
+            let place = away.as_ref().map_or(Place::Settled, Place::of);
             if let Some(lanes) = &mut self.lanes {
-                lanes.put(fresh, away.as_ref().map_or(Place::Settled, Place::of));
+                lanes.put(fresh, place);
+            }
+            if let Some(tenants) = &mut self.tenants {
+                tenants.moved(fresh, Place::Waiting, place);
             }
             if let Some(away) = away {
                 self.tally_away(&away, fresh.len());
@@ -139,8 +150,12 @@ impl QueueView {
             untally(worn, attempts, piece.len());
             self.ready -= piece.len_below(self.end);
             let away = away(attempts);
+            let place = away.as_ref().map_or(Place::Settled, Place::of);
             if let Some(lanes) = &mut self.lanes {
-                lanes.put(piece, away.as_ref().map_or(Place::Settled, Place::of));
+                lanes.put(piece, place);
+            }
+            if let Some(tenants) = &mut self.tenants {
+                tenants.moved(piece, Place::Waiting, place);
             }
             match away {
                 Some(to @ Away::Leased { .. }) => {
@@ -183,16 +198,18 @@ impl QueueView {
                 Away::Leased { .. } => self.leased -= piece.len(),
                 Away::Delayed { .. } => self.delayed -= piece.len(),
             }
+            let from = Place::of(&was);
             let then = then(was);
+            let place = match &then {
+                None => Place::Settled,
+                Some(Then::Ready(_)) => Place::Waiting,
+                Some(Then::Away(away)) => Place::of(away),
+            };
             if let Some(lanes) = &mut self.lanes {
-                lanes.put(
-                    piece,
-                    match &then {
-                        None => Place::Settled,
-                        Some(Then::Ready(_)) => Place::Waiting,
-                        Some(Then::Away(away)) => Place::of(away),
-                    },
-                );
+                lanes.put(piece, place);
+            }
+            if let Some(tenants) = &mut self.tenants {
+                tenants.moved(piece, from, place);
             }
             put.extend(then.map(|then| (piece, then)));
         });

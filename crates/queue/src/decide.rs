@@ -6,6 +6,7 @@ use crate::delivery::{Attempted, Held, Limits, Outcome, Receipt};
 use crate::event::QueueEvent;
 use crate::lanes::Lanes;
 use crate::run::{Span, joined};
+use crate::tenants::Tenants;
 use crate::view::{Away, QueueView};
 
 impl QueueView {
@@ -15,6 +16,10 @@ impl QueueView {
     ///
     /// An ordered view takes from the group whose first message is the lowest as many as it can,
     /// then from the next one; what it may not hand out holds up the rest of its group.
+    ///
+    /// A fair view takes from groups first that are quiet. A group is loud that has more than a
+    /// tenth of the messages that are out, and 30 at least, or took more than a tenth of the time
+    /// that messages were out lately; of several loud ones the one with the fewest out comes first.
     pub fn take(&self, max: u32, limits: &Limits) -> Option<Vec<Attempted>> {
         let free = limits
             .max_leased
@@ -26,6 +31,9 @@ impl QueueView {
         let most = limits.max_deliveries.unwrap_or(u32::MAX);
         if let Some(lanes) = &self.lanes {
             return self.take_in_order(lanes, left, most);
+        }
+        if let Some(tenants) = &self.tenants {
+            return self.take_fairly(tenants, left, most);
         }
         let mut taken = Vec::new();
         let mut returned = self
@@ -75,8 +83,7 @@ impl QueueView {
         let mut found: Vec<(Offset, u32)> = Vec::new();
         for head in lanes.open().take_while(|head| *head < self.end) {
             for offset in lanes.waiting(head).take_while(|offset| *offset < self.end) {
-                let returned = self.odd.as_ref().and_then(|odd| odd.returned.get(offset));
-                let attempts = returned.map_or(0, |(_, attempts)| attempts);
+                let attempts = self.returned(offset);
                 if attempts >= deliveries || found.len() == most {
                     break;
                 }
@@ -86,16 +93,24 @@ impl QueueView {
                 break;
             }
         }
-        found.sort_unstable();
-        let mut taken = Vec::new();
-        for (offset, attempt) in found {
-            let span = Span {
-                first: offset,
-                last: offset,
-            };
-            push(&mut taken, span, attempt);
-        }
-        (!taken.is_empty()).then_some(taken)
+        attempted(found)
+    }
+
+    fn take_fairly(&self, tenants: &Tenants, most: u64, deliveries: u32) -> Option<Vec<Attempted>> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let may = |offset| self.returned(offset) < deliveries;
+        let found = tenants.take(most, self.end, may).into_iter();
+        attempted(
+            found
+                .map(|offset| (offset, self.returned(offset) + 1))
+                .collect(),
+        )
+    }
+
+    /// How often a message that waits was handed out.
+    fn returned(&self, offset: Offset) -> u32 {
+        let returned = self.odd.as_ref().and_then(|odd| odd.returned.get(offset));
+        returned.map_or(0, |(_, attempts)| attempts)
     }
 
     /// The next run of durable messages that nobody has seen, at or above `from`.
@@ -357,6 +372,20 @@ impl Found {
             _ => Held::Gone,
         }
     }
+}
+
+/// Messages in any order, with the attempt that handing each out would be.
+fn attempted(mut found: Vec<(Offset, u32)>) -> Option<Vec<Attempted>> {
+    found.sort_unstable();
+    let mut taken = Vec::new();
+    for (offset, attempt) in found {
+        let span = Span {
+            first: offset,
+            last: offset,
+        };
+        push(&mut taken, span, attempt);
+    }
+    (!taken.is_empty()).then_some(taken)
 }
 
 /// Appends a span, in as many pieces as its length needs, joined with its neighbour of the same

@@ -7,9 +7,11 @@
 //! Memory follows exceptions, not backlog: messages that nobody touched are one number, the
 //! cursor; only what is out of line (leased, delayed, returned) is kept, as runs of neighbours.
 //! A view that keeps groups in order spends eight bytes more on each message that waits, and some
-//! sixty on each group that has one.
+//! sixty on each group that has one. A view that is fair between groups keeps a run for each stretch
+//! of neighbours of one group, and a bounded number of these.
 
 mod apply;
+mod backoff;
 mod decide;
 mod delivery;
 mod event;
@@ -18,10 +20,13 @@ mod lanes;
 mod recent;
 mod run;
 mod saved;
+mod tenants;
 mod view;
 
+pub use backoff::Backoff;
 pub use delivery::{Attempted, Depth, Held, Lease, Limits, Outcome, Receipt};
 pub use event::QueueEvent;
 pub use recent::{Recent, Sent};
 pub use saved::BrokenView;
+pub use tenants::Tenants;
 pub use view::QueueView;

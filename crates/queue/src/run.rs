@@ -87,6 +87,7 @@ pub(crate) trait Due: Copy + Eq {
 
 impl Due for () {}
 impl Due for u32 {}
+impl Due for u64 {}
 
 /// A map from offsets to values that stores neighbours of one value as one entry.
 ///
@@ -116,6 +117,11 @@ impl<V> Default for RunMap<V> {
 impl<V: Due> RunMap<V> {
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
+    }
+
+    /// How many runs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.runs.len()
     }
 
     /// Every run, lowest first.
@@ -161,12 +167,20 @@ impl<V: Due> RunMap<V> {
 
     /// The parts of runs that lie in `span`, lowest first.
     pub(crate) fn within(&self, span: Span) -> impl Iterator<Item = Span> + '_ {
+        self.pieces(span).map(|(piece, _)| piece)
+    }
+
+    /// As `within`, with their values.
+    pub(crate) fn pieces(&self, span: Span) -> impl Iterator<Item = (Span, V)> + '_ {
         self.runs
             .range(span.first..)
             .take_while(move |(_, run)| run.first <= span.last)
-            .map(move |(&last, run)| Span {
-                first: run.first.max(span.first),
-                last: last.min(span.last),
+            .map(move |(&last, run)| {
+                let piece = Span {
+                    first: run.first.max(span.first),
+                    last: last.min(span.last),
+                };
+                (piece, run.value)
             })
     }
 

@@ -6,9 +6,10 @@ use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Depth, Lease};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Place};
 use crate::run::{Due, RunMap, Span, joined};
 use crate::saved::Saved;
+use crate::tenants::Tenants;
 
 /// The messages of one partition as work.
 ///
@@ -32,6 +33,9 @@ pub struct QueueView {
     pub(crate) odd: Option<Box<Odd>>,
     /// The groups of an ordered view.
     pub(crate) lanes: Option<Box<Lanes>>,
+    /// The groups of a fair view, while a message has one. Stored apart from the view.
+    #[serde(skip)]
+    pub(crate) tenants: Option<Box<Tenants>>,
 }
 
 /// The messages that are out of line.
@@ -108,6 +112,7 @@ impl QueueView {
             delayed: 0,
             odd: None,
             lanes: None,
+            tenants: None,
         }
     }
 
@@ -132,6 +137,46 @@ impl QueueView {
     pub fn append(&mut self, first: Offset, groups: impl IntoIterator<Item = u64>) {
         if let Some(lanes) = &mut self.lanes {
             lanes.append(first, groups.into_iter());
+        }
+    }
+
+    /// As [`QueueView::append`], of a partition where no group is to hold up the others: from then
+    /// on [`QueueView::take`] prefers groups that have few messages out. 0 is no group. Not for an
+    /// ordered view.
+    pub fn append_fairly(&mut self, first: Offset, groups: &[u64]) {
+        if self.lanes.is_some() {
+            return;
+        }
+        if self.tenants.is_none() {
+            if groups.iter().all(|group| *group == 0) {
+                return;
+            }
+            let live = self.live(self.start, first);
+            self.restore_tenants(Tenants::of_one(live.iter().filter_map(Span::of), first));
+        }
+        if let Some(tenants) = &mut self.tenants {
+            tenants.append(first, groups);
+        }
+    }
+
+    /// The groups of a fair view, to be stored beside it.
+    pub fn tenants(&self) -> Option<&Tenants> {
+        self.tenants.as_deref()
+    }
+
+    /// Gives a view that was stored back its groups.
+    pub fn restore_tenants(&mut self, mut tenants: Tenants) {
+        for (span, away) in self.odd.iter().flat_map(|odd| odd.away.iter()) {
+            tenants.moved(span, Place::Waiting, Place::of(&away));
+        }
+        self.tenants = Some(Box::new(tenants));
+    }
+
+    /// It is `now`: a fair view measures how long groups have messages out. Not part of what is
+    /// stored, or compared.
+    pub fn observe(&mut self, now: Timestamp) {
+        if let Some(tenants) = &mut self.tenants {
+            tenants.observe(now);
         }
     }
 

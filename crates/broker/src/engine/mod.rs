@@ -561,7 +561,9 @@ impl Engine {
                 Output::Reply { to, result } => Effect::Reply { to, result },
                 Output::Event { session, event } => Effect::Event { session, event },
                 Output::Catalog(change) => {
-                    if let CatalogChange::TopicRemoved(topic) = &change {
+                    if let CatalogChange::TopicRemoved(topic)
+                    | CatalogChange::TopicRetired(topic, _) = &change
+                    {
                         for partition in &topic.partitions {
                             self.reader.remove(*partition);
                         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use forebay_base::{Offset, OffsetRange, PartitionId, SessionId, Timestamp, TopicId, planted};
-use forebay_queue::{Attempted, Depth, Held, Limits, QueueEvent};
+use forebay_queue::{Attempted, Backoff, Depth, Held, Limits, QueueEvent};
 use hashbrown::HashMap;
 
 use super::dead_letter::{DeadLetterReason, LATEST};
@@ -409,6 +409,7 @@ impl Shard {
         let mut runs = Vec::new();
         for step in 0..count {
             let partition = info.partitions[(first + step) % count];
+            self.observe(partition);
             let Some(state) = self.state.partitions.get(&partition) else {
                 continue;
             };
@@ -623,7 +624,21 @@ impl Shard {
             Outcome::DeadLetter => forebay_queue::Outcome::DeadLetter,
         };
         let ordered = partition.queue.is_ordered();
-        let (events, held) = partition.queue.settle(&wanted, view_outcome, self.now);
+        let later = match outcome {
+            Outcome::Release {
+                delay_ms: 0,
+                count: true,
+            } => self.backoff(topic),
+            _ => None,
+        };
+        let (events, held) = match later {
+            None => partition.queue.settle(&wanted, view_outcome, self.now),
+            Some(backoff) => {
+                let most = self.limits(topic).max_deliveries;
+                partition.queue.retry(&wanted, &backoff, most, self.now)
+            }
+        };
+        self.observe(id);
         if outcome == Outcome::DeadLetter {
             let dead = wanted
                 .iter()
@@ -710,6 +725,18 @@ impl Shard {
             sum.delayed += depth.delayed;
         }
         sum
+    }
+
+    /// Tells a fair view the time.
+    pub(super) fn observe(&mut self, partition: PartitionId) {
+        if let Some(partition) = self.state.partitions.get_mut(&partition) {
+            partition.queue.observe(self.now);
+        }
+    }
+
+    /// How messages of a topic wait that are tried again.
+    pub(super) fn backoff(&self, topic: TopicId) -> Option<Backoff> {
+        self.state.catalog.topic(topic)?.config.backoff
     }
 
     /// How often messages may be handed out. While the dead-letter topic does not exist they stay

@@ -230,8 +230,10 @@ impl Shard {
         let put =
             |(key, value): (&SettingKey, &Arc<str>)| SettingChange::Put(key.clone(), value.clone());
         let settings = CatalogChange::Settings(settings.map(put).collect());
-        let changes = changes.chain(led).chain([settings]);
-        self.outputs.extend(changes.map(Output::Catalog));
+        let resting = catalog.resting();
+        let resting = resting.map(|(name, until)| CatalogChange::Rests(name.clone(), until));
+        let all = changes.chain(led).chain([settings]).chain(resting);
+        self.outputs.extend(all.map(Output::Catalog));
     }
 
     /// Fits commits into a journal whose commits may take so many bytes: room is left for what

@@ -87,8 +87,18 @@ impl Shard {
                 self.timers.note(id, None);
                 continue;
             };
-            self.dirty.push(partition.topic);
-            for event in partition.queue.expire(now, EXPIRE_AT_ONCE) {
+            let topic = partition.topic;
+            self.dirty.push(topic);
+            let events = match self.backoff(topic) {
+                None => partition.queue.expire(now, EXPIRE_AT_ONCE),
+                Some(backoff) => {
+                    let most = self.limits(topic).max_deliveries;
+                    let queue = &partition.queue;
+                    queue.expire_into_retry(now, EXPIRE_AT_ONCE, &backoff, most)
+                }
+            };
+            self.observe(id);
+            for event in events {
                 self.record(
                     Urgency::Lazy,
                     &StateFrame::Queue {

@@ -112,10 +112,11 @@ impl Shard {
             session.exclusive.remove(&id);
         }
         self.remove_bindings_to(&Destination::Topic(topic.name.clone()));
-        self.record(
-            Urgency::Now,
-            &StateFrame::Catalog(CatalogEvent::TopicDeleted { id }),
-        );
+        let event = match topic.config.name_rests_ms {
+            0 => CatalogEvent::TopicDeleted { id },
+            _ => CatalogEvent::TopicRetired { id, at: self.now },
+        };
+        self.record(Urgency::Now, &StateFrame::Catalog(event));
         for partition in &topic.partitions {
             self.timers.note(*partition, None);
             self.wake_watchers(*partition);

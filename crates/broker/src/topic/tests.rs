@@ -31,6 +31,14 @@ fn config() -> TopicConfig {
         ordered: true,
         dedup_ms: 13,
         max_leased: Some(14),
+        fair: true,
+        backoff: Some(Backoff {
+            first_ms: 15,
+            most_ms: 16,
+            growth_percent: 17,
+            spread_percent: 18,
+        }),
+        name_rests_ms: 19,
     }
 }
 
@@ -56,6 +64,7 @@ fn every_byte_of_a_stored_config_is_pinned() {
         &[1, 1, b'a', 1, b'b'],
         &[1, 7, 8, 9, 10],
         &[1, 13, 1, 14],
+        &[1, 1, 15, 16, 17, 18, 19],
     ];
     let bytes = postcard::to_stdvec(&config()).unwrap();
     assert_eq!(bytes, stored(&fields.concat()));
@@ -66,22 +75,19 @@ fn every_byte_of_a_stored_config_is_pinned() {
 fn fields_that_are_missing_are_the_defaults_and_further_ones_are_passed_over() {
     let bytes = postcard::to_stdvec(&config()).unwrap();
     let fields: Vec<u8> = postcard::from_bytes(&bytes).unwrap();
-    let without_limit = &fields[..fields.len() - 2];
-    let read: TopicConfig = postcard::from_bytes(&stored(without_limit)).unwrap();
-    let max_leased = None;
-    assert_eq!(
-        read,
-        TopicConfig {
-            max_leased,
-            ..config()
-        }
-    );
+    let without_rest = &fields[..fields.len() - 1];
+    let read: TopicConfig = postcard::from_bytes(&stored(without_rest)).unwrap();
+    let expected = TopicConfig {
+        name_rests_ms: 0,
+        ..config()
+    };
+    assert_eq!(read, expected);
     let read: TopicConfig = postcard::from_bytes(&stored(&[])).unwrap();
     assert_eq!(read, TopicConfig::default());
     let with_more = [fields.as_slice(), b"what is yet to come"].concat();
     let read: TopicConfig = postcard::from_bytes(&stored(&with_more)).unwrap();
     assert_eq!(read, config());
-    let cut = &fields[..fields.len() - 1];
+    let cut = &fields[..fields.len() - 2];
     assert!(postcard::from_bytes::<TopicConfig>(&stored(cut)).is_err());
 }
 

@@ -4,6 +4,7 @@
 
 mod compacted;
 mod crash;
+mod fair;
 mod lifetime;
 mod moves;
 mod ordered;

@@ -483,7 +483,9 @@ impl World {
                 });
                 self.directory.insert(topic.id, topic);
             }
-            Output::Catalog(CatalogChange::TopicRemoved(topic)) => {
+            Output::Catalog(
+                CatalogChange::TopicRemoved(topic) | CatalogChange::TopicRetired(topic, _),
+            ) => {
                 self.directory.remove(&topic.id);
                 for partition in &topic.partitions {
                     self.reader.remove(*partition);
