@@ -9,10 +9,11 @@ use forebay_broker::TopicConfig;
 
 use crate::error::Fault;
 use crate::limits::{
-    DELAY_SECONDS_MAX, KMS_REUSE_SECONDS, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, POLICY_BYTES_MAX,
-    RETENTION_SECONDS, RETENTION_SECONDS_DEFAULT, VISIBILITY_SECONDS_MAX, WAIT_SECONDS_MAX,
+    KMS_REUSE_SECONDS, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, RETENTION_SECONDS,
+    RETENTION_SECONDS_DEFAULT, VISIBILITY_SECONDS_MAX, WAIT_SECONDS_MAX,
 };
 use crate::redrive::{self, DeadLetterQueue};
+use crate::{policy, retry};
 
 /// Before the names of attributes among the labels.
 const LABEL_PREFIX: &str = "sqs.";
@@ -22,7 +23,7 @@ const SCOPE_GROUP: &str = "messageGroup";
 const LIMIT_PER_QUEUE: &str = "perQueue";
 const LIMIT_PER_GROUP: &str = "perMessageGroupId";
 
-/// The attributes that can be set. The last four are those of FIFO queues.
+/// The attributes that can be set. Four of them are those of FIFO queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueAttribute {
     VisibilityTimeout,
@@ -40,12 +41,14 @@ pub(crate) enum QueueAttribute {
     ContentBasedDeduplication,
     DeduplicationScope,
     FifoThroughputLimit,
+    /// Not one of AWS's: how retries wait.
+    RetryBackoff,
 }
 
 use QueueAttribute as Q;
 
 impl QueueAttribute {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Q::VisibilityTimeout,
         Q::DelaySeconds,
         Q::MaximumMessageSize,
@@ -61,6 +64,7 @@ impl QueueAttribute {
         Q::ContentBasedDeduplication,
         Q::DeduplicationScope,
         Q::FifoThroughputLimit,
+        Q::RetryBackoff,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -80,6 +84,7 @@ impl QueueAttribute {
             Q::ContentBasedDeduplication => "ContentBasedDeduplication",
             Q::DeduplicationScope => "DeduplicationScope",
             Q::FifoThroughputLimit => "FifoThroughputLimit",
+            Q::RetryBackoff => "ForebayRetryBackoff",
         }
     }
 
@@ -120,7 +125,8 @@ impl QueueAttribute {
             | Q::RedrivePolicy
             | Q::RedriveAllowPolicy
             | Q::KmsMasterKeyId
-            | Q::KmsDataKeyReusePeriodSeconds => label(),
+            | Q::KmsDataKeyReusePeriodSeconds
+            | Q::RetryBackoff => label(),
         }
     }
 }
@@ -179,11 +185,19 @@ fn clear_label(config: &mut TopicConfig, attribute: QueueAttribute) {
         .remove(&format!("{LABEL_PREFIX}{}", attribute.name()));
 }
 
+/// How far the operator lets attributes go that AWS limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) delay_seconds: u32,
+    pub(crate) retention_seconds: u32,
+}
+
 /// Applies what `CreateQueue` or `SetQueueAttributes` asks. `find` tells what a queue of that name
 /// would be to this one as its dead-letter queue.
 pub(crate) fn apply<'a>(
     config: &mut TopicConfig,
     asked: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    caps: Caps,
     find: impl Fn(&str) -> DeadLetterQueue,
 ) -> Result<(), Fault> {
     check_encryption(asked.clone())?;
@@ -191,7 +205,7 @@ pub(crate) fn apply<'a>(
         let attribute = QueueAttribute::named(name);
         let attribute = attribute.filter(|known| config.ordered || !known.is_fifo());
         let attribute = attribute.ok_or_else(|| unknown(name))?;
-        set(config, attribute, value, &find)?;
+        set(config, attribute, value, caps, &find)?;
     }
     let limit = label(config, Q::FifoThroughputLimit.name());
     if limit == Some(LIMIT_PER_GROUP) && !is_scoped_to_groups(config) {
@@ -204,7 +218,7 @@ pub(crate) fn apply<'a>(
 
 /// Sets the policy; an empty one is none.
 pub(crate) fn set_policy(config: &mut TopicConfig, policy: &str) -> Result<(), Fault> {
-    set(config, Q::Policy, policy, &|_| DeadLetterQueue::Missing)
+    set_document(config, Q::Policy, policy, policy::check)
 }
 
 /// Why an attribute cannot be set on a queue that does not have it.
@@ -238,6 +252,7 @@ fn set(
     config: &mut TopicConfig,
     attribute: QueueAttribute,
     value: &str,
+    caps: Caps,
     find: &impl Fn(&str) -> DeadLetterQueue,
 ) -> Result<(), Fault> {
     let within = |least: u32, most: u32| {
@@ -249,7 +264,7 @@ fn set(
             config.lease_ms = u64::from(within(0, VISIBILITY_SECONDS_MAX)?) * MS_PER_SECOND
         }
         Q::DelaySeconds => {
-            config.delay_ms = u64::from(within(0, DELAY_SECONDS_MAX)?) * MS_PER_SECOND
+            config.delay_ms = u64::from(within(0, caps.delay_seconds)?) * MS_PER_SECOND
         }
         Q::MaximumMessageSize => {
             within(
@@ -259,18 +274,14 @@ fn set(
             set_label(config, attribute, value);
         }
         Q::MessageRetentionPeriod => {
-            let seconds = within(RETENTION_SECONDS.0, RETENTION_SECONDS.1)?;
+            let seconds = within(RETENTION_SECONDS.0, caps.retention_seconds)?;
             config.retention.ms = Some(u64::from(seconds) * MS_PER_SECOND);
         }
         Q::ReceiveMessageWaitTimeSeconds => {
             within(0, WAIT_SECONDS_MAX)?;
             set_label(config, attribute, value);
         }
-        Q::Policy => set_document(config, attribute, value, |value| {
-            let fits = value.len() <= POLICY_BYTES_MAX && redrive::object(value).is_some();
-            fits.then_some(())
-                .ok_or_else(|| Fault::invalid_attribute(attribute.name()))
-        })?,
+        Q::Policy => set_policy(config, value)?,
         Q::RedrivePolicy => {
             let policy = (!value.is_empty())
                 .then(|| redrive::policy(value, config.ordered, find))
@@ -318,6 +329,13 @@ fn set(
                 value,
                 &[LIMIT_PER_QUEUE, LIMIT_PER_GROUP],
             )?;
+        }
+        Q::RetryBackoff => {
+            let backoff = (!value.is_empty())
+                .then(|| retry::backoff(attribute.name(), value))
+                .transpose()?;
+            set_document(config, attribute, value, |_| Ok(()))?;
+            config.backoff = backoff;
         }
     }
     Ok(())

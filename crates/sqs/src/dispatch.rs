@@ -6,13 +6,14 @@ use crate::operations::{
     list_dead_letter_source_queues, list_queues, move_tasks, permissions, purge_queue,
     queue_attributes, queue_tags, receive_message, send_message, send_message_batch,
 };
+use crate::origin::Origin;
 use crate::server::Server;
 
-/// Carries out `action` for a client that reached this server as `host`.
+/// Carries out `action` for a client that reached this server at `origin`.
 pub(crate) async fn call(
     server: &Server,
     action: &str,
-    host: &str,
+    origin: Origin<'_>,
     body: &[u8],
 ) -> Result<Vec<u8>, Fault> {
     match action {
@@ -23,14 +24,14 @@ pub(crate) async fn call(
         "DeleteMessageBatch" => delete_message::run_batch(server, body).await,
         "ChangeMessageVisibility" => change_message_visibility::run(server, body).await,
         "ChangeMessageVisibilityBatch" => change_message_visibility::run_batch(server, body).await,
-        "CreateQueue" => create_queue::run(server, host, body).await,
+        "CreateQueue" => create_queue::run(server, origin, body).await,
         "DeleteQueue" => delete_queue::run(server, body).await,
-        "GetQueueUrl" => get_queue_url::run(server, host, body),
-        "ListQueues" => list_queues::run(server, host, body),
+        "GetQueueUrl" => get_queue_url::run(server, origin, body),
+        "ListQueues" => list_queues::run(server, origin, body),
         "GetQueueAttributes" => queue_attributes::get(server, body).await,
         "SetQueueAttributes" => queue_attributes::set(server, body).await,
         "PurgeQueue" => purge_queue::run(server, body).await,
-        "ListDeadLetterSourceQueues" => list_dead_letter_source_queues::run(server, host, body),
+        "ListDeadLetterSourceQueues" => list_dead_letter_source_queues::run(server, origin, body),
         "TagQueue" => queue_tags::tag(server, body).await,
         "UntagQueue" => queue_tags::untag(server, body).await,
         "ListQueueTags" => queue_tags::list(server, body),

@@ -10,7 +10,8 @@ use forebay_broker::Refusal;
 use hyper::StatusCode;
 
 use crate::limits::{
-    BATCH_ENTRIES_MAX, ECHO_BYTES_MAX, MESSAGE_BYTES_MAX, PURGE_SECONDS, REQUEST_BYTES_MAX,
+    BATCH_ENTRIES_MAX, DELETED_SECONDS, ECHO_BYTES_MAX, MESSAGE_BYTES_MAX, PURGE_SECONDS,
+    REQUEST_BYTES_MAX,
 };
 
 /// Why a request, or an entry of a batch, was not carried out.
@@ -40,6 +41,11 @@ pub(crate) enum Fault {
     RequestTooLarge,
     RequestTimeout,
     AccessDenied(&'static str),
+    MissingAuthenticationToken,
+    InvalidClientTokenId,
+    SignatureDoesNotMatch(Cow<'static, str>),
+    IncompleteSignature(String),
+    QueueDeletedRecently,
     Unavailable(String),
     Internal(String),
 }
@@ -219,6 +225,31 @@ impl Fault {
                 "AccessDenied",
                 FORBIDDEN
             ),
+            Self::MissingAuthenticationToken => wire!(
+                "com.amazon.coral.service#MissingAuthenticationTokenException",
+                "MissingAuthenticationToken",
+                FORBIDDEN
+            ),
+            Self::InvalidClientTokenId => wire!(
+                "com.amazon.coral.service#UnrecognizedClientException",
+                "InvalidClientTokenId",
+                FORBIDDEN
+            ),
+            Self::SignatureDoesNotMatch(_) => wire!(
+                "com.amazon.coral.service#InvalidSignatureException",
+                "SignatureDoesNotMatch",
+                FORBIDDEN
+            ),
+            Self::IncompleteSignature(_) => wire!(
+                "com.amazon.coral.service#IncompleteSignatureException",
+                "IncompleteSignature",
+                BAD_REQUEST
+            ),
+            Self::QueueDeletedRecently => wire!(
+                "com.amazonaws.sqs#QueueDeletedRecently",
+                "AWS.SimpleQueueService.QueueDeletedRecently",
+                BAD_REQUEST
+            ),
             Self::Unavailable(_) => wire!(
                 "com.amazon.coral.service#ServiceUnavailableException",
                 "ServiceUnavailable",
@@ -259,7 +290,17 @@ impl Fault {
             Self::PurgeQueueInProgress { queue } => format!("Only one PurgeQueue operation on {queue} is allowed every {PURGE_SECONDS} seconds.").into(),
             Self::RequestTooLarge => format!("The request body must be no longer than {REQUEST_BYTES_MAX} bytes.").into(),
             Self::RequestTimeout => "The request body did not arrive in time.".into(),
-            Self::UnsupportedOperation(text) | Self::MissingParameter(text) => text.as_ref().into(),
+            Self::MissingAuthenticationToken => "Request is missing Authentication Token".into(),
+            Self::InvalidClientTokenId => {
+                "The security token included in the request is invalid.".into()
+            }
+            Self::QueueDeletedRecently => format!(
+                "You must wait {DELETED_SECONDS} seconds after deleting a queue before you can create another with the same name."
+            )
+            .into(),
+            Self::UnsupportedOperation(text)
+            | Self::MissingParameter(text)
+            | Self::SignatureDoesNotMatch(text) => text.as_ref().into(),
             Self::AccessDenied(text) => (*text).into(),
             Self::InvalidAttributeName(text)
             | Self::InvalidAttributeValue(text)
@@ -269,6 +310,7 @@ impl Fault {
             | Self::Serialization(text)
             | Self::UnknownOperation(text)
             | Self::UnsupportedMediaType(text)
+            | Self::IncompleteSignature(text)
             | Self::Unavailable(text)
             | Self::Internal(text) => text.as_str().into(),
         }

@@ -7,6 +7,7 @@ use forebay_record::BatchBuilder;
 use crate::error::Fault;
 use crate::http;
 use crate::incoming::{Asked, Incoming};
+use crate::limits::DELAY_SECONDS_MAX;
 use crate::message_attributes::Filter;
 use crate::operations::{
     change_message_visibility, create_queue, delete_message, delete_queue, get_queue_url,
@@ -72,7 +73,7 @@ pub fn fuzz_request(body: &[u8]) {
 /// Sends and receives the message of a `SendMessage`, without a broker between.
 fn there_and_back(body: &[u8]) -> Result<(), Fault> {
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
-    let (_, message) = send_message::read(body)?;
+    let (_, message) = send_message::read(body, DELAY_SECONDS_MAX)?;
     let mut batch = BatchBuilder::new(NOW.0);
     let id = message
         .push(&mut batch, NOW)

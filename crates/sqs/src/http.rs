@@ -5,16 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use uuid::Uuid;
 
 use crate::dispatch;
 use crate::error::Fault;
+use crate::origin::Origin;
 use crate::query;
 use crate::request_body;
 use crate::server::Server;
+use crate::signature;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 const XML: HeaderValue = HeaderValue::from_static("text/xml");
@@ -25,8 +27,8 @@ const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 const TARGET_PREFIX: &str = "AmazonSQS.";
 /// When a client may come again that found the server unable, seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
-/// The host in queue URLs for a client that names none (HTTP/1.0).
-const NO_HOST: &str = "localhost";
+/// Where whoever watches over servers looks for life.
+const PROBES: [&str; 4] = ["/", "/health", "/healthz", "/ready"];
 const ALIVE: &str = "Forebay: the Amazon SQS API\n";
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
@@ -36,7 +38,7 @@ pub(crate) async fn answer(
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let is_get = head.method == Method::GET || head.method == Method::HEAD;
-    if is_get && matches!(head.uri.path(), "/" | "/health") && head.uri.query().is_none() {
+    if is_get && PROBES.contains(&head.uri.path()) && head.uri.query().is_none() {
         let alive = Bytes::from_static(ALIVE.as_bytes());
         return response(StatusCode::OK, PLAIN, alive, Uuid::new_v4());
     }
@@ -44,16 +46,18 @@ pub(crate) async fn answer(
         Ok(body) => body,
         Err(fault) => return refusal(&fault),
     };
-    let host = head
-        .headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or(NO_HOST);
+    let signed = signature::judge(
+        &head,
+        &body,
+        &server.options.credentials,
+        server.broker.now(),
+    );
+    let origin = Origin::of(&head.headers);
     let Some(target) = head.headers.get(TARGET) else {
-        return without_target(&server, &head, host, &body).await;
+        return without_target(&server, &head, signed, origin, &body).await;
     };
-    let called = match action(&head.method, &head.headers, target) {
-        Ok(action) => dispatch::call(&server, action, host, &body).await,
+    let called = match signed.and_then(|()| action(&head.method, &head.headers, target)) {
+        Ok(action) => dispatch::call(&server, action, origin, &body).await,
         Err(fault) => Err(fault),
     };
     match called {
@@ -101,7 +105,8 @@ fn media_type(headers: &HeaderMap) -> &str {
 async fn without_target(
     server: &Server,
     head: &Parts,
-    host: &str,
+    signed: Result<(), Fault>,
+    origin: Origin<'_>,
     body: &[u8],
 ) -> Response<Full<Bytes>> {
     let is_form =
@@ -119,8 +124,8 @@ async fn without_target(
         Err(fault) => Err(fault),
     };
     let id = Uuid::new_v4();
-    let answered = match call {
-        Ok(call) => query::answer(server, &call, host, id).await,
+    let answered = match signed.and(call) {
+        Ok(call) => query::answer(server, &call, origin, id).await,
         Err(fault) => Err(fault),
     };
     match answered {

@@ -43,10 +43,15 @@ pub(crate) const POLICY_BYTES_MAX: usize = 8_192;
 pub(crate) const REDRIVE_SOURCES_MAX: usize = 10;
 /// Time from one purge of a queue to the next, seconds.
 pub(crate) const PURGE_SECONDS: u64 = 60;
+/// For how long the name of a deleted queue cannot be used again, seconds (API reference of
+/// `CreateQueue`).
+pub(crate) const DELETED_SECONDS: u64 = 60;
 /// Actions of one statement of a policy.
 pub(crate) const POLICY_ACTIONS_MAX: usize = 7;
 /// Accounts one permission may name.
 pub(crate) const POLICY_PRINCIPALS_MAX: usize = 50;
+/// Conditions of a policy.
+pub(crate) const POLICY_CONDITIONS_MAX: usize = 10;
 /// Statements of a policy.
 pub(crate) const POLICY_STATEMENTS_MAX: usize = 20;
 /// Messages a second a move task may be asked to move.

@@ -12,7 +12,6 @@ use uuid::{NoContext, Uuid};
 use crate::error::Fault;
 use crate::fifo::{self, DEDUPLICATION_ID};
 use crate::json::{Integer, Text};
-use crate::limits::DELAY_SECONDS_MAX;
 use crate::message_attributes::{self, Attribute, RequestAttributes};
 use crate::{md5, queue_name, text};
 
@@ -54,8 +53,13 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl<'a> RequestMessage<'a> {
-    /// Judges the message. `parameter` is how its body is called if it is missing.
-    pub(crate) fn accept(self, parameter: impl Fn() -> String) -> Result<Outgoing<'a>, Fault> {
+    /// Judges the message. `parameter` is how its body is called if it is missing; `delay_max` is
+    /// its longest delay, seconds.
+    pub(crate) fn accept(
+        self,
+        delay_max: u32,
+        parameter: impl Fn() -> String,
+    ) -> Result<Outgoing<'a>, Fault> {
         let body = self
             .message_body
             .map(|Text(body)| body)
@@ -79,7 +83,10 @@ impl<'a> RequestMessage<'a> {
                 .message_group_id
                 .map(accept("MessageGroupId"))
                 .transpose()?,
-            delay_seconds: self.delay_seconds.map(accept_delay).transpose()?,
+            delay_seconds: self
+                .delay_seconds
+                .map(|asked| accept_delay(asked, delay_max))
+                .transpose()?,
         })
     }
 }
@@ -98,15 +105,15 @@ pub(crate) fn accept_id<'a>(Text(id): Text<'a>, name: &str) -> Result<Cow<'a, st
     ))
 }
 
-fn accept_delay(Integer(seconds): Integer) -> Result<u32, Fault> {
+fn accept_delay(Integer(seconds): Integer, most: u32) -> Result<u32, Fault> {
     u32::try_from(seconds)
         .ok()
-        .filter(|seconds| *seconds <= DELAY_SECONDS_MAX)
+        .filter(|seconds| *seconds <= most)
         .ok_or_else(|| {
             Fault::invalid(
                 seconds,
                 "DelaySeconds",
-                "DelaySeconds must be >= 0 and <= 900.",
+                &format!("DelaySeconds must be >= 0 and <= {most}."),
             )
         })
 }
@@ -226,7 +233,7 @@ mod tests {
 
     fn accept(json: &str) -> Result<Outgoing<'_>, Fault> {
         crate::json::read::<RequestMessage<'_>>(json.as_bytes())?
-            .accept(|| "MessageBody".to_owned())
+            .accept(900, || "MessageBody".to_owned())
     }
 
     fn refused(json: &str) -> String {

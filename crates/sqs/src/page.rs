@@ -7,6 +7,7 @@ use forebay_broker::TopicInfo;
 use crate::error::Fault;
 use crate::json::{Integer, Text};
 use crate::limits::LIST_QUEUES_MAX;
+use crate::origin::Origin;
 use crate::queue_name;
 use crate::server::{Server, is_queue};
 
@@ -39,7 +40,7 @@ impl Page {
     pub(crate) fn of(
         mut self,
         server: &Server,
-        host: &str,
+        origin: Origin<'_>,
         prefix: &str,
         wanted: impl Fn(&TopicInfo) -> bool,
     ) -> (Vec<String>, Option<String>) {
@@ -64,7 +65,7 @@ impl Page {
         names.truncate(self.limit);
         let token = names.last().filter(|_| has_more && self.is_limited);
         let token = token.map(|name| URL_SAFE_NO_PAD.encode(name.as_bytes()));
-        let urls = names.iter().map(|name| server.options.url(host, name));
+        let urls = names.iter().map(|name| server.options.url(origin, name));
         (urls.collect(), token)
     }
 }

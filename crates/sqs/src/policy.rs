@@ -1,11 +1,15 @@
-//! The statements `AddPermission` and `RemovePermission` write into a queue's policy. The policy is
-//! kept and given back, and not yet enforced.
+//! A queue's policy: what may be one, and the statements `AddPermission` and `RemovePermission`
+//! write into it. It is kept and given back, and not yet enforced.
+
+mod check;
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Fault, shown};
 use crate::limits::{POLICY_ACTIONS_MAX, POLICY_BYTES_MAX, POLICY_STATEMENTS_MAX};
 use crate::redrive;
+
+pub(crate) use check::check;
 
 const STATEMENT: &str = "Statement";
 const SID: &str = "Sid";

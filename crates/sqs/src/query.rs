@@ -9,18 +9,19 @@ use uuid::Uuid;
 
 use crate::dispatch;
 use crate::error::Fault;
+use crate::origin::Origin;
 use crate::server::Server;
 
-pub(crate) use form::Call;
+pub(crate) use form::{Call, percent_decoded};
 pub(crate) use xml::refusal;
 
-/// Carries out `call` for a client that reached this server as `host`; gives the XML of the answer.
+/// Carries out `call` for a client that reached this server at `origin`; gives the XML of the answer.
 pub(crate) async fn answer(
     server: &Server,
     call: &Call,
-    host: &str,
+    origin: Origin<'_>,
     id: Uuid,
 ) -> Result<Vec<u8>, Fault> {
-    let answer = dispatch::call(server, &call.action, host, &call.body).await?;
+    let answer = dispatch::call(server, &call.action, origin, &call.body).await?;
     xml::answer(&call.action, &answer, id)
 }

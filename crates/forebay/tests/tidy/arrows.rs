@@ -30,8 +30,8 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "forebay-sqs",
-        "forebay-base forebay-record forebay-broker base64 bytes crc32c http-body-util hyper \
-         hyper-util md-5 quick-xml serde serde_json sha2 tokio tokio-util tracing uuid",
+        "forebay-base forebay-record forebay-broker base64 bytes crc32c hmac http-body-util \
+         humantime hyper hyper-util md-5 quick-xml serde serde_json sha2 tokio tokio-util tracing uuid",
     ),
     (
         "forebay-amqp",

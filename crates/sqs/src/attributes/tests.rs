@@ -4,11 +4,20 @@ use super::*;
 
 fn applied(asked: &[(&str, &str)]) -> Result<TopicConfig, Fault> {
     let mut config = TopicConfig::default();
-    apply(&mut config, asked.iter().copied(), |name| match name {
-        "dead" => DeadLetterQueue::Allowed,
-        _ => DeadLetterQueue::Missing,
-    })?;
+    apply(
+        &mut config,
+        asked.iter().copied(),
+        caps(),
+        |name| match name {
+            "dead" => DeadLetterQueue::Allowed,
+            _ => DeadLetterQueue::Missing,
+        },
+    )?;
     Ok(config)
+}
+
+fn caps() -> Caps {
+    crate::Options::default().caps()
 }
 
 fn value(config: &TopicConfig, attribute: QueueAttribute) -> Option<String> {
@@ -42,7 +51,14 @@ fn what_is_set_is_given_back() {
         ("MaximumMessageSize", "2048"),
         ("MessageRetentionPeriod", "604800"),
         ("ReceiveMessageWaitTimeSeconds", "10"),
-        ("Policy", r#"{"Version":"2012-10-17"}"#),
+        (
+            "Policy",
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"sqs:*"}}"#,
+        ),
+        (
+            "ForebayRetryBackoff",
+            r#"{"initialSeconds":1,"maxSeconds":60}"#,
+        ),
         ("RedrivePolicy", policy),
         ("RedriveAllowPolicy", r#"{"redrivePermission":"denyAll"}"#),
         ("KmsMasterKeyId", "testKeyId"),
@@ -78,12 +94,25 @@ fn empty_documents_remove_what_was_set() {
             "RedrivePolicy",
             r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:0:dead","maxReceiveCount":1}"#,
         ),
-        ("Policy", "{}"),
+        (
+            "Policy",
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"sqs:*"}}"#,
+        ),
+        (
+            "ForebayRetryBackoff",
+            r#"{"initialSeconds":1,"maxSeconds":60}"#,
+        ),
     ])
     .unwrap();
     apply(
         &mut config,
-        [("RedrivePolicy", ""), ("Policy", "")].into_iter(),
+        [
+            ("RedrivePolicy", ""),
+            ("Policy", ""),
+            ("ForebayRetryBackoff", ""),
+        ]
+        .into_iter(),
+        caps(),
         |_| DeadLetterQueue::Missing,
     )
     .unwrap();
@@ -158,7 +187,7 @@ fn a_queue_is_encrypted_in_one_way() {
         ("KmsMasterKeyId", ""),
         ("KmsDataKeyReusePeriodSeconds", "300"),
     ];
-    apply(&mut config, defaults.into_iter(), |_| {
+    apply(&mut config, defaults.into_iter(), caps(), |_| {
         DeadLetterQueue::Missing
     })
     .unwrap();

@@ -10,6 +10,7 @@ use crate::error::Fault;
 use crate::json::{self, Pairs, Text};
 use crate::limits::{DEDUPLICATION_MS, RETENTION_SECONDS_DEFAULT};
 use crate::options::Options;
+use crate::origin::Origin;
 use crate::queue_name;
 use crate::redrive::DeadLetterQueue;
 use crate::server::Server;
@@ -72,9 +73,10 @@ impl<'a> Request<'a> {
     fn config(
         &self,
         mut base: TopicConfig,
+        options: &Options,
         find: impl Fn(&str) -> DeadLetterQueue,
     ) -> Result<TopicConfig, Fault> {
-        attributes::apply(&mut base, self.asked(), find)?;
+        attributes::apply(&mut base, self.asked(), options.caps(), find)?;
         let tags = &self.tags.kept;
         let tags = tags
             .iter()
@@ -87,9 +89,10 @@ impl<'a> Request<'a> {
     fn check_same(
         &self,
         there: &TopicInfo,
+        options: &Options,
         find: impl Fn(&str) -> DeadLetterQueue,
     ) -> Result<(), Fault> {
-        let wanted = self.config(there.config.clone(), find)?;
+        let wanted = self.config(there.config.clone(), options, find)?;
         for (name, _) in self.asked() {
             let differs = QueueAttribute::named(name).is_some_and(|attribute| {
                 attribute.value(&wanted) != attribute.value(&there.config)
@@ -118,6 +121,8 @@ fn base(name: &str, options: &Options) -> TopicConfig {
         ordered,
         dedup_ms: if ordered { DEDUPLICATION_MS } else { 0 },
         max_leased: options.max_in_flight,
+        fair: !ordered,
+        name_rests_ms: options.deleted_seconds.saturating_mul(1_000),
         retention: Retention {
             ms: Some(u64::from(RETENTION_SECONDS_DEFAULT) * 1_000),
             ..Retention::until_settled()
@@ -129,27 +134,38 @@ fn base(name: &str, options: &Options) -> TopicConfig {
 /// Judges a request as far as that goes without the broker: every dead-letter queue exists.
 pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
     let request = Request::read(body)?;
-    let base = base(request.name()?, &Options::default());
-    request.config(base, |_| DeadLetterQueue::Allowed).map(drop)
+    let options = Options::default();
+    let base = base(request.name()?, &options);
+    let find = |_: &str| DeadLetterQueue::Allowed;
+    request.config(base, &options, find).map(drop)
 }
 
-pub(crate) async fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) async fn run(
+    server: &Server,
+    origin: Origin<'_>,
+    body: &[u8],
+) -> Result<Vec<u8>, Fault> {
     let request = Request::read(body)?;
     let name = request.name()?;
+    let options = &server.options;
     let find = |target: &str| server.dead_letter_queue(target, name);
     match server.queue_named(name) {
-        Some(there) => request.check_same(&there, find)?,
+        Some(there) => request.check_same(&there, options, find)?,
         None if queue_name::is_fifo(name) && !request.asks_for_fifo() => return Err(illegal_name()),
         None => {
-            let config = request.config(base(name, &server.options), find)?;
+            let config = request.config(base(name, options), options, find)?;
+            let broker = &server.broker;
+            if broker.directory().resting(name, broker.now()) {
+                return Err(Fault::QueueDeletedRecently);
+            }
             match server.broker.create_topic(name, config).await {
                 Ok(_) => {}
-                Err(Refusal::TopicExists(there)) => request.check_same(&there, find)?,
+                Err(Refusal::TopicExists(there)) => request.check_same(&there, options, find)?,
                 Err(refusal) => return Err(refusal.into()),
             }
         }
     }
     json::write(&Answer {
-        queue_url: server.options.url(host, name),
+        queue_url: options.url(origin, name),
     })
 }

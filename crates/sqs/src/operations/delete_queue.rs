@@ -1,4 +1,5 @@
-//! `DeleteQueue`: deletes the queue with its messages. The name is free again at once.
+//! `DeleteQueue`: deletes the queue with its messages. Its name cannot be given again for
+//! a minute.
 
 use forebay_broker::Expectation;
 use serde::Deserialize;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Fault;
 use crate::json::{self, Text};
+use crate::origin::Origin;
 use crate::server::Server;
 
 #[derive(Debug, Deserialize)]
@@ -25,7 +26,7 @@ impl<'a> Request<'a> {
     }
 }
 
-pub(crate) fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn run(server: &Server, origin: Origin<'_>, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let request = Request::read(body)?;
     let name = request.queue_name.as_ref().map(Text::as_str);
     let name = name
@@ -33,6 +34,6 @@ pub(crate) fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, F
         .ok_or_else(|| Fault::missing("QueueName"))?;
     let queue = server.queue_named(name).ok_or(Fault::QueueDoesNotExist)?;
     json::write(&Answer {
-        queue_url: server.options.url(host, &queue.name),
+        queue_url: server.options.url(origin, &queue.name),
     })
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Fault;
 use crate::json::{self, Integer, Text};
+use crate::origin::Origin;
 use crate::page::Page;
 use crate::queue_name;
 use crate::server::Server;
@@ -41,11 +42,11 @@ impl<'a> Request<'a> {
     }
 }
 
-pub(crate) fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn run(server: &Server, origin: Origin<'_>, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let request = Request::read(body)?;
     let page = request.page()?;
     let queue = server.queue(&request.queue_url)?;
-    let (queue_urls, next_token) = page.of(server, host, "", |source| {
+    let (queue_urls, next_token) = page.of(server, origin, "", |source| {
         let target = source.config.dead_letter.as_ref();
         matches!(target, Some(DeadLetterTarget::Topic(name)) if **name == *queue.name)
     });

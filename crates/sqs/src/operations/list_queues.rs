@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Fault;
 use crate::json::{self, Integer, Text};
+use crate::origin::Origin;
 use crate::page::Page;
 use crate::server::Server;
 
@@ -37,10 +38,10 @@ impl<'a> Request<'a> {
     }
 }
 
-pub(crate) fn run(server: &Server, host: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn run(server: &Server, origin: Origin<'_>, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let request = Request::read(body)?;
     let prefix = request.queue_name_prefix.as_ref().map_or("", Text::as_str);
-    let (queue_urls, next_token) = request.page()?.of(server, host, prefix, |_| true);
+    let (queue_urls, next_token) = request.page()?.of(server, origin, prefix, |_| true);
     json::write(&Answer {
         queue_urls,
         next_token,

@@ -182,7 +182,8 @@ impl<'a> SetRequest<'a> {
 /// Judges a request as far as that goes without the queue: every dead-letter queue exists.
 pub(crate) fn check_set(body: &[u8]) -> Result<(), Fault> {
     let request = SetRequest::read(body)?;
-    attributes::apply(&mut TopicConfig::default(), request.asked()?, |_| {
+    let caps = Options::default().caps();
+    attributes::apply(&mut TopicConfig::default(), request.asked()?, caps, |_| {
         DeadLetterQueue::Allowed
     })
 }
@@ -192,7 +193,7 @@ pub(crate) async fn set(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
     let asked = request.asked()?;
     server
         .alter(&request.queue_url, |queue, config| {
-            attributes::apply(config, asked, |name| {
+            attributes::apply(config, asked, server.options.caps(), |name| {
                 server.dead_letter_queue(name, &queue.name)
             })
         })

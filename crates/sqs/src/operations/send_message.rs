@@ -16,15 +16,18 @@ use crate::server::Server;
 const MS_PER_SECOND: u64 = 1_000;
 
 /// Reads a request and judges it as far as that goes without the queue.
-pub(crate) fn read(body: &[u8]) -> Result<(Option<json::Text<'_>>, Outgoing<'_>), Fault> {
+pub(crate) fn read(
+    body: &[u8],
+    delay_max: u32,
+) -> Result<(Option<json::Text<'_>>, Outgoing<'_>), Fault> {
     let mut request: RequestMessage<'_> = json::read(body)?;
     let url = request.queue_url.take();
     queue_name::from_url(&url)?;
-    Ok((url, request.accept(|| "MessageBody".to_owned())?))
+    Ok((url, request.accept(delay_max, || "MessageBody".to_owned())?))
 }
 
 pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
-    let (url, message) = read(body)?;
+    let (url, message) = read(body, server.options.max_delay_seconds)?;
     let queue = server.queue(&url)?;
     fifo::check(&message, &queue)?;
     if let Some(missing) = fifo::missing(&message, &queue) {

@@ -12,7 +12,7 @@ use crate::batch::{self, BatchAnswer, Failed};
 use crate::error::Fault;
 use crate::fifo;
 use crate::json::{self, List, Text};
-use crate::limits::{BATCH_ENTRIES_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{BATCH_ENTRIES_MAX, DELAY_SECONDS_MAX, MESSAGE_BYTES_MAX};
 use crate::outgoing::{Outgoing, RequestMessage, Sent};
 use crate::queue_name;
 use crate::server::Server;
@@ -45,10 +45,10 @@ struct Group<'a> {
 
 /// Judges a request as far as that goes without the queue.
 pub(crate) fn check(body: &[u8]) -> Result<(), Fault> {
-    read(body).map(drop)
+    read(body, DELAY_SECONDS_MAX).map(drop)
 }
 
-fn read(body: &[u8]) -> Result<(Option<Text<'_>>, Vec<Entry<'_>>), Fault> {
+fn read(body: &[u8], delay_max: u32) -> Result<(Option<Text<'_>>, Vec<Entry<'_>>), Fault> {
     let request: Request<'_> = json::read(body)?;
     queue_name::from_url(&request.queue_url)?;
     let List { kept, count } = request.entries;
@@ -60,7 +60,7 @@ fn read(body: &[u8]) -> Result<(Option<Text<'_>>, Vec<Entry<'_>>), Fault> {
         let Some(id) = message.id.take() else {
             continue;
         };
-        let message = message.accept(|| format!("{ENTRY}.{}.MessageBody", index + 1));
+        let message = message.accept(delay_max, || format!("{ENTRY}.{}.MessageBody", index + 1));
         sent += message.as_ref().map_or(0, Outgoing::size);
         entries.push(Entry { id, message });
     }
@@ -71,7 +71,7 @@ fn read(body: &[u8]) -> Result<(Option<Text<'_>>, Vec<Entry<'_>>), Fault> {
 }
 
 pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> {
-    let (url, entries) = read(body)?;
+    let (url, entries) = read(body, server.options.max_delay_seconds)?;
     let queue = server.queue(&url)?;
     let now = server.broker.now();
     let mut answer = BatchAnswer::default();

@@ -130,6 +130,12 @@ impl Call {
 /// A name or a value of a form, as text. A percent sign without two digits after it stands for
 /// itself.
 fn decoded(encoded: &[u8]) -> Result<String, Fault> {
+    String::from_utf8(percent_decoded(encoded))
+        .map_err(|_| Fault::Serialization("The parameters are not UTF-8.".to_owned()))
+}
+
+/// The bytes that a name or a value of a form stands for.
+pub(crate) fn percent_decoded(encoded: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     while let [first, after @ ..] = rest {
@@ -146,8 +152,7 @@ fn decoded(encoded: &[u8]) -> Result<String, Fault> {
             _ => bytes.push(*first),
         }
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Fault::Serialization("The parameters are not UTF-8.".to_owned()))
+    bytes
 }
 
 fn digit(byte: u8) -> Option<u8> {

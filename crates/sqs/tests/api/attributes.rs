@@ -4,6 +4,8 @@ use serde_json::json;
 
 use crate::world::World;
 
+const POLICY: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "sqs:*"}}"#;
+
 #[tokio::test]
 async fn a_new_queue_tells_all_its_attributes() {
     let (world, mut client, url) = World::with_queue().await;
@@ -71,7 +73,7 @@ async fn attributes_set_are_given_back() {
             json!({"VisibilityTimeout": "20", "MessageRetentionPeriod": "604800"}),
         )
         .await;
-    let set = json!({"MaximumMessageSize": "2048", "VisibilityTimeout": "69", "DelaySeconds": "420", "Policy": "{\"Version\": \"2012-10-17\"}"});
+    let set = json!({"MaximumMessageSize": "2048", "VisibilityTimeout": "69", "DelaySeconds": "420", "Policy": POLICY});
     assert_eq!(
         client
             .ok(
@@ -86,7 +88,7 @@ async fn attributes_set_are_given_back() {
         ("VisibilityTimeout", "69"),
         ("DelaySeconds", "420"),
         ("MessageRetentionPeriod", "604800"),
-        ("Policy", "{\"Version\": \"2012-10-17\"}"),
+        ("Policy", POLICY),
     ] {
         assert_eq!(client.attribute(&url, name).await, value);
     }

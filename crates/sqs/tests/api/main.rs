@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attributes;
+mod beyond;
 mod errors;
 mod fifo;
 mod messages;
@@ -9,5 +10,8 @@ mod move_tasks;
 mod query;
 mod queues;
 mod receipts;
+mod restart;
+mod signed;
+mod tenants;
 mod waiting;
 mod world;

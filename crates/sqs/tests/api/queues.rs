@@ -40,6 +40,30 @@ async fn a_queue_is_made_found_and_deleted() {
             .await,
         gone
     );
+    let lately = (
+        "QueueDeletedRecently".to_owned(),
+        "AWS.SimpleQueueService.QueueDeletedRecently".to_owned(),
+        "You must wait 60 seconds after deleting a queue before you can create another with the same name.".to_owned(),
+    );
+    let again = json!({"QueueName": "orders"});
+    assert_eq!(client.refused("CreateQueue", again.clone()).await, lately);
+    let world = world.restarted().await;
+    let mut client = world.client().await;
+    assert_eq!(client.refused("CreateQueue", again).await, lately);
+    client.create("other", json!({})).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_may_want_names_free_at_once() {
+    let options = forebay_sqs::Options {
+        deleted_seconds: 0,
+        ..forebay_sqs::Options::default()
+    };
+    let world = World::with(options).await;
+    let mut client = world.client().await;
+    let url = client.create("orders", json!({})).await;
+    client.ok("DeleteQueue", json!({"QueueUrl": url})).await;
     assert_eq!(client.create("orders", json!({})).await, url);
     world.end().await;
 }

@@ -18,22 +18,38 @@ pub(crate) struct World {
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     running: Running,
-    _dir: tempfile::TempDir,
+    options: Options,
+    dir: tempfile::TempDir,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = forebay_broker::Options {
+        Self::with(Options::default()).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), options).await
+    }
+
+    /// Stops everything and starts it anew on the same data.
+    pub(crate) async fn restarted(self) -> Self {
+        self.stop.cancel();
+        self.served.await.unwrap().unwrap();
+        self.running.shutdown().await.unwrap();
+        Self::on(self.dir, self.options).await
+    }
+
+    async fn on(dir: tempfile::TempDir, options: Options) -> Self {
+        let storage = forebay_broker::Options {
             journal_file_bytes: 16 << 20,
             min_free_bytes: 0,
             ..forebay_broker::Options::new(dir.path())
         };
-        let (broker, running) = Broker::open(options, Arc::new(SystemClock)).unwrap();
+        let (broker, running) = Broker::open(storage, Arc::new(SystemClock)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = forebay_sqs::serve(listener, broker.clone(), Options::default(), stop.clone());
+        let served = forebay_sqs::serve(listener, broker.clone(), options.clone(), stop.clone());
         let served = tokio::spawn(served);
         Self {
             broker,
@@ -41,7 +57,8 @@ impl World {
             stop,
             served,
             running,
-            _dir: dir,
+            options,
+            dir,
         }
     }
 
