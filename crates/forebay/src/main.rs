@@ -14,12 +14,14 @@ mod banner;
 mod check;
 mod dump;
 mod failure;
+mod keys;
 mod options;
 mod progress;
 mod segments;
 mod serve;
 mod settings;
 mod signal;
+mod span;
 mod trace;
 
 // A message on its way is many small allocations made on one thread and freed on another. mimalloc

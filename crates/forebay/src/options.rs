@@ -10,13 +10,16 @@ use serde::Deserialize;
 
 use crate::address::ListenAddress;
 use crate::failure::Failure;
+use crate::keys::Keys;
 use crate::segments::{Place, S3};
 use crate::settings::Settings;
+use crate::span::Span;
 
 const ABOUT: &str = "A message broker: SQS, RabbitMQ and Kafka clients on one durable log";
 
 const LISTENERS: &str = "Listeners";
 const STORAGE: &str = "Storage";
+const SQS: &str = "Amazon SQS";
 const KAFKA: &str = "Kafka";
 const RABBITMQ: &str = "RabbitMQ";
 
@@ -236,6 +239,44 @@ pub(crate) struct Options {
     #[arg(skip)]
     pub(crate) s3: Option<S3>,
 
+    /// The region in the ARNs of queues [default: us-east-1]
+    #[arg(long, env = "FOREBAY_SQS_REGION", help_heading = SQS, value_name = "REGION")]
+    pub(crate) sqs_region: Option<String>,
+
+    /// The account in the URLs and ARNs of queues, 12 digits [default: 000000000000]
+    #[arg(long, env = "FOREBAY_SQS_ACCOUNT", help_heading = SQS, value_name = "ACCOUNT")]
+    pub(crate) sqs_account: Option<String>,
+
+    /// How many messages of a queue that is made from now on may be in flight at once; 0 for any
+    /// number [default: 120000]
+    #[arg(long, env = "FOREBAY_SQS_MAX_IN_FLIGHT", help_heading = SQS, value_name = "COUNT")]
+    pub(crate) sqs_max_in_flight: Option<u64>,
+
+    /// The longest delay of a queue or a message, such as 30days [default: 15min, as in AWS]
+    #[arg(long, env = "FOREBAY_SQS_MAX_DELAY", help_heading = SQS, value_name = "TIME")]
+    pub(crate) sqs_max_delay: Option<Span>,
+
+    /// The longest retention of a queue [default: 14days, as in AWS]
+    #[arg(long, env = "FOREBAY_SQS_MAX_RETENTION", help_heading = SQS, value_name = "TIME")]
+    pub(crate) sqs_max_retention: Option<Span>,
+
+    /// How long the name of a deleted queue cannot be given again; of queues that are made from
+    /// now on [default: 60s, as in AWS]
+    #[arg(long, env = "FOREBAY_SQS_DELETED", help_heading = SQS, value_name = "TIME")]
+    pub(crate) sqs_deleted: Option<Span>,
+
+    /// Access keys that requests must be signed with, as ID:SECRET, separated by commas. In the
+    /// file, a table of secrets by id. Without any, every request is served. Secrets do not belong
+    /// on a command line: set the variable
+    #[arg(
+        long,
+        env = "FOREBAY_SQS_CREDENTIALS",
+        hide_env_values = true,
+        help_heading = SQS,
+        value_name = "ID:SECRET"
+    )]
+    pub(crate) sqs_credentials: Option<Keys>,
+
     /// Partitions of a topic that a Kafka client makes by using it [default: 1]
     #[arg(long, env = "FOREBAY_KAFKA_PARTITIONS", help_heading = KAFKA, value_name = "COUNT")]
     pub(crate) kafka_partitions: Option<u32>,
@@ -264,6 +305,13 @@ impl Options {
             min_free: self.min_free.or(weaker.min_free),
             segments: self.segments.or(weaker.segments),
             s3: self.s3.or(weaker.s3),
+            sqs_region: self.sqs_region.or(weaker.sqs_region),
+            sqs_account: self.sqs_account.or(weaker.sqs_account),
+            sqs_max_in_flight: self.sqs_max_in_flight.or(weaker.sqs_max_in_flight),
+            sqs_max_delay: self.sqs_max_delay.or(weaker.sqs_max_delay),
+            sqs_max_retention: self.sqs_max_retention.or(weaker.sqs_max_retention),
+            sqs_deleted: self.sqs_deleted.or(weaker.sqs_deleted),
+            sqs_credentials: self.sqs_credentials.or(weaker.sqs_credentials),
             kafka_partitions: self.kafka_partitions.or(weaker.kafka_partitions),
             kafka_advertise: self.kafka_advertise.or(weaker.kafka_advertise),
         }

@@ -240,7 +240,7 @@ impl Listeners {
     ) -> JoinSet<(&'static str, io::Result<()>)> {
         let mut front_ends = JoinSet::new();
         if let Some(listener) = self.sqs {
-            let options = forebay_sqs::Options::default();
+            let options = settings.sqs_options.clone();
             let serving = forebay_sqs::serve(listener, broker.clone(), options, stop.clone());
             front_ends.spawn(async { ("sqs", serving.await) });
         }

@@ -9,6 +9,7 @@ use crate::address::ListenAddress;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::segments::{Place, S3};
+use crate::span::Span;
 
 /// What the program runs with.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) min_free: ByteSize,
     pub(crate) segments: Place,
     pub(crate) s3: S3,
+    pub(crate) sqs_options: forebay_sqs::Options,
     pub(crate) kafka_partitions: u32,
     pub(crate) kafka_advertise: Option<(String, u16)>,
 }
@@ -37,7 +39,9 @@ const MOST_PARTITIONS: u32 = 1_024;
 impl Settings {
     /// Fills in the defaults and checks what cannot be checked value by value.
     pub(crate) fn new(options: Options) -> Result<Self, Failure> {
+        let sqs_options = sqs_options(&options)?;
         let settings = Self {
+            sqs_options,
             data_dir: options
                 .data_dir
                 .unwrap_or_else(|| PathBuf::from("./forebay-data")),
@@ -91,6 +95,62 @@ impl Settings {
             ("http", self.http),
         ]
     }
+}
+
+/// What the options say about SQS.
+fn sqs_options(options: &Options) -> Result<forebay_sqs::Options, Failure> {
+    let usual = forebay_sqs::Options::default();
+    let region = options.sqs_region.clone().unwrap_or(usual.region);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if region.is_empty() || !region.bytes().all(is_plain) {
+        return Err(Failure::OutOfRange {
+            flag: "sqs-region",
+            given: region,
+            range: "letters, digits and hyphens".to_owned(),
+        });
+    }
+    let account_id = options.sqs_account.clone().unwrap_or(usual.account_id);
+    if account_id.len() != 12 || !account_id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Failure::OutOfRange {
+            flag: "sqs-account",
+            given: account_id,
+            range: "12 digits".to_owned(),
+        });
+    }
+    let longest = |flag, span: Option<Span>, least: u32| match span.map(Span::seconds) {
+        None => Ok(least),
+        Some(seconds) => u32::try_from(seconds)
+            .ok()
+            .filter(|seconds| *seconds >= least)
+            .ok_or_else(|| Failure::OutOfRange {
+                flag,
+                given: format!("{seconds}s"),
+                range: format!("{least}s to 136 years"),
+            }),
+    };
+    let credentials = options.sqs_credentials.clone().unwrap_or_default();
+    let deleted = Span::of_seconds(usual.deleted_seconds);
+    Ok(forebay_sqs::Options {
+        region,
+        account_id,
+        max_in_flight: match options.sqs_max_in_flight {
+            None => usual.max_in_flight,
+            Some(0) => None,
+            most => most,
+        },
+        max_delay_seconds: longest(
+            "sqs-max-delay",
+            options.sqs_max_delay,
+            usual.max_delay_seconds,
+        )?,
+        max_retention_seconds: longest(
+            "sqs-max-retention",
+            options.sqs_max_retention,
+            usual.max_retention_seconds,
+        )?,
+        deleted_seconds: options.sqs_deleted.unwrap_or(deleted).seconds(),
+        credentials: credentials.into_pairs().collect(),
+    })
 }
 
 /// Journal files are a whole number of 4 KiB pages.

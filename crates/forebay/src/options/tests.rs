@@ -40,6 +40,13 @@ fn the_file_knows_every_option_by_the_name_of_its_flag() {
         "--min-free=1MB",
         "--segments=s3://bucket/prefix",
         "--definitions=f.json",
+        "--sqs-region=eu-west-1",
+        "--sqs-account=123456789012",
+        "--sqs-max-in-flight=5",
+        "--sqs-max-delay=1day",
+        "--sqs-max-retention=1year",
+        "--sqs-deleted=0s",
+        "--sqs-credentials=AKID:secret",
         "--kafka-partitions=3",
         "--kafka-advertise=broker:9092",
     ]);
@@ -58,6 +65,13 @@ fn the_file_knows_every_option_by_the_name_of_its_flag() {
         min-free = "1MB"
         segments = "s3://bucket/prefix"
         definitions = "f.json"
+        sqs-region = "eu-west-1"
+        sqs-account = "123456789012"
+        sqs-max-in-flight = 5
+        sqs-max-delay = "1day"
+        sqs-max-retention = "1year"
+        sqs-deleted = "0s"
+        sqs-credentials = { AKID = "secret" }
         kafka-partitions = 3
         kafka-advertise = "broker:9092"
         "#,
@@ -66,7 +80,7 @@ fn the_file_knows_every_option_by_the_name_of_its_flag() {
     assert_eq!(line, file);
     // Whoever adds an option meets this line: the two lists above must have it too.
     let declared = CommandLine::parser().get_arguments().count();
-    assert_eq!(declared, 16, "15 options and --config");
+    assert_eq!(declared, 23, "22 options and --config");
 }
 
 #[test]

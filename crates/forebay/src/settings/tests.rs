@@ -59,3 +59,31 @@ fn the_advertised_address_is_a_host_and_a_port() {
         assert!(advertised(wrong).is_err(), "{wrong:?} was taken");
     }
 }
+
+#[test]
+fn what_is_said_about_sqs_goes_to_its_front_end() {
+    let given = settings(
+        "sqs-region = \"eu-west-1\"\nsqs-account = \"123456789012\"\nsqs-max-in-flight = 0\n\
+         sqs-max-delay = \"30days\"\nsqs-deleted = \"0s\"\n[sqs-credentials]\nAKID = \"secret\"",
+    );
+    let options = given.unwrap().sqs_options;
+    assert_eq!(options.region, "eu-west-1");
+    assert_eq!(options.account_id, "123456789012");
+    assert_eq!(options.max_in_flight, None);
+    assert_eq!(options.max_delay_seconds, 2_592_000);
+    assert_eq!(options.max_retention_seconds, 1_209_600);
+    assert_eq!(options.deleted_seconds, 0);
+    assert!(!options.credentials.is_empty());
+    assert_eq!(
+        settings("").unwrap().sqs_options,
+        forebay_sqs::Options::default()
+    );
+    for wrong in [
+        "sqs-account = \"12\"",
+        "sqs-region = \"eu:west\"",
+        "sqs-max-delay = \"1min\"",
+        "sqs-max-retention = \"200years\"",
+    ] {
+        assert!(settings(wrong).is_err(), "{wrong} was taken");
+    }
+}
