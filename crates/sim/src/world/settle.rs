@@ -158,7 +158,12 @@ impl World {
             Outcome::Release { delay_ms, .. } if took_effect && place.last_request == request => {
                 place.not_before = at.plus_ms(delay_ms);
             }
-            Outcome::Extend { ms } if took_effect && place.last_request == request => {
+            // What a session held goes when it ends, also if the answer comes after that.
+            Outcome::Extend { ms }
+                if took_effect
+                    && place.last_request == request
+                    && self.sessions.contains(&held.session) =>
+            {
                 place.held_until = at.plus_ms(ms);
                 place.holder = Some(held.session);
             }
