@@ -75,6 +75,11 @@ impl Argument {
         (self.class() == "integer").then(|| self.value.parse().ok())?
     }
 
+    /// Its value if it is true or false.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        (self.kind == "bool").then(|| self.value.parse().ok())?
+    }
+
     pub(crate) fn kind(&self) -> &'static str {
         self.kind
     }

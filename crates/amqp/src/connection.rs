@@ -37,6 +37,7 @@ pub(crate) trait Catalogue {
     fn topic(&self, name: &str) -> Option<Arc<TopicInfo>>;
     fn exchange(&self, name: &str) -> Option<Arc<ExchangeInfo>>;
     fn routes_by_fields(&self, exchange: &str) -> bool;
+    fn refuses_messages(&self) -> bool;
     /// How many topics have names that begin so and are of no further namespace, counted no
     /// further than `at_most`.
     fn count(&self, prefix: &str, at_most: usize) -> usize;
@@ -49,6 +50,10 @@ impl Catalogue for Directory {
 
     fn exchange(&self, name: &str) -> Option<Arc<ExchangeInfo>> {
         self.exchange(name)
+    }
+
+    fn refuses_messages(&self) -> bool {
+        self.refuses_messages()
     }
 
     fn routes_by_fields(&self, exchange: &str) -> bool {

@@ -224,13 +224,16 @@ impl<'a> Outbound<'a> {
     }
 
     /// Published properties with what the broker adds to the header table.
-    fn extended(&self, properties: Properties<'_>) -> Vec<u8> {
+    fn extended(&self, mut properties: Properties<'_>) -> Vec<u8> {
         let mut table = Vec::new();
+        let died = self.found.history.is_some();
+        // It does not end once more where it went.
+        let expiration = properties.expiration.take_if(|_| died);
         let added = |name: &[u8]| {
             name == DELIVERY_COUNT.as_bytes() || self.found.history.is_some() && is_of_death(name)
         };
         put_entries_but(properties.headers.unwrap_or_default(), added, &mut table);
-        self.add_own(&mut table);
+        self.add_own(&mut table, expiration);
         let mut out = Vec::new();
         Properties {
             headers: Some(&table),
@@ -268,7 +271,7 @@ impl<'a> Outbound<'a> {
         if let Some(key) = &self.record.key {
             put_plain(&mut TableWriter(&mut table), KEY, Some(key));
         }
-        self.add_own(&mut table);
+        self.add_own(&mut table, None);
         let mut buffer = Uuid::encode_buffer();
         let derived = envelope::derived_id(self.place.0, self.place.1);
         let derived: &str = Uuid::from_u128(derived)
@@ -283,21 +286,21 @@ impl<'a> Outbound<'a> {
         out
     }
 
-    fn add_own(&self, table: &mut Vec<u8>) {
+    fn add_own(&self, table: &mut Vec<u8>, expiration: Option<&[u8]>) {
         if self.attempt > 1 {
             TableWriter(table).int(DELIVERY_COUNT.as_bytes(), i64::from(self.attempt) - 1);
         }
         if let Some(history) = self.found.history {
-            Self::add_deaths(&Deaths::read(history), table);
+            Self::add_deaths(&Deaths::read(history), expiration, table);
         }
     }
 
     /// The headers of a dead letter, as RabbitMQ writes them.
-    fn add_deaths(deaths: &Deaths, table: &mut Vec<u8>) {
+    fn add_deaths(deaths: &Deaths, expiration: Option<&[u8]>, table: &mut Vec<u8>) {
         let mut table = TableWriter(table);
         table.array(DEATHS.as_bytes(), |out| {
             for death in deaths.iter() {
-                put_table_item(out, |table| put_death(death, table));
+                put_table_item(out, |table| put_death(death, expiration, table));
             }
         });
         let [first, last] = [(FIRST_DEATH, deaths.first()), (LAST_DEATH, deaths.last())];
@@ -312,7 +315,7 @@ impl<'a> Outbound<'a> {
 }
 
 /// One entry of `x-death`.
-fn put_death(death: &Death, mut table: TableWriter<'_>) {
+fn put_death(death: &Death, expiration: Option<&[u8]>, mut table: TableWriter<'_>) {
     table.int(b"count", i64::try_from(death.count).unwrap_or(i64::MAX));
     table.text(b"reason", reason_of(death));
     table.text(b"queue", own_name(&death.source).as_bytes());
@@ -321,6 +324,9 @@ fn put_death(death: &Death, mut table: TableWriter<'_>) {
     table.array(b"routing-keys", |out| {
         put_text_item(out, death.routing_key.as_bytes());
     });
+    if let Some(expiration) = expiration.filter(|_| death.first) {
+        table.text(b"original-expiration", expiration);
+    }
 }
 
 /// A queue's name in its virtual host.

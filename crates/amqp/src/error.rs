@@ -196,6 +196,7 @@ pub(crate) fn refused(refusal: &Refusal, subject: Subject<'_>) -> Fault {
         Refusal::NoSuchBinding
         | Refusal::NoSuchPartition
         | Refusal::MoveRunning
+        | Refusal::TopicFull
         | Refusal::NoSuchMove
         | Refusal::BeyondEnd { .. }
         | Refusal::PartitionCount { .. }

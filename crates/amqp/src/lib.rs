@@ -31,6 +31,7 @@ mod outbox;
 mod policies;
 mod properties;
 mod publish;
+mod queue_arguments;
 mod rights;
 mod roster;
 mod route;

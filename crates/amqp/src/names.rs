@@ -200,6 +200,10 @@ impl Catalogue for Scoped<'_> {
         }
     }
 
+    fn refuses_messages(&self) -> bool {
+        self.inner.refuses_messages()
+    }
+
     fn count(&self, _prefix: &str, at_most: usize) -> usize {
         self.inner.count(self.prefix.unwrap_or_default(), at_most)
     }

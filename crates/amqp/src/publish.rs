@@ -39,6 +39,14 @@ impl Message<'_> {
             Durability::Written
         }
     }
+
+    /// How long it is worth something, milliseconds.
+    fn lives_ms(&self) -> Option<u64> {
+        std::str::from_utf8(self.properties.expiration?)
+            .ok()?
+            .parse()
+            .ok()
+    }
 }
 
 /// Messages that went out as one batch and are answered as one.
@@ -70,6 +78,7 @@ struct OpenBatch {
     mandatory: bool,
     durability: Durability,
     key: Option<Vec<u8>>,
+    lives_ms: Option<u64>,
     first: Option<u64>,
     builder: BatchBuilder,
 }
@@ -82,6 +91,7 @@ impl OpenBatch {
             && self.route == *message.route
             && self.durability == message.durability()
             && self.key.as_deref() == key
+            && self.lives_ms == message.lives_ms()
             && self.builder.len() < BATCH_MESSAGES
             && self.builder.size_bytes() + message.body.len() < BATCH_BYTES
     }
@@ -150,6 +160,7 @@ impl Publisher {
             mandatory: message.mandatory,
             durability: message.durability(),
             key: key.map(<[u8]>::to_vec),
+            lives_ms: message.lives_ms(),
             first: message.number,
             builder: BatchBuilder::with_capacity(
                 now.0,
@@ -223,6 +234,7 @@ impl Publisher {
             key_hash: open.key.as_deref().map(|key| murmur2(key) & 0x7fff_ffff),
             not_before: None,
             identity: None,
+            lives_ms: open.lives_ms,
         });
     }
 

@@ -40,6 +40,7 @@ async fn publish(
                     key_hash: None,
                     not_before: None,
                     identity: None,
+                    lives_ms: None,
                 };
                 let publish = Publish {
                     messages: vec![outgoing],

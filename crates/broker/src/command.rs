@@ -346,6 +346,8 @@ pub struct Outgoing {
     /// What makes the message a duplicate of one before, in a topic that finds these out and is
     /// named as the target; for a batch of one record.
     pub identity: Option<Identity>,
+    /// How long the messages are worth something, milliseconds, if not longer than the topic says.
+    pub lives_ms: Option<u64>,
 }
 
 /// What a message's duplicates are known by.
@@ -414,6 +416,8 @@ pub struct Placed {
     pub base_offset: Offset,
     /// If nothing was appended because it is a duplicate: the id of the message that lies there.
     pub original: Option<u128>,
+    /// How many topics more should have taken it and had no room for it.
+    pub refused: u32,
 }
 
 /// Credit with a deadline.

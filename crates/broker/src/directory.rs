@@ -1,7 +1,7 @@
 //! The topics, exchanges and settings as they durably are, for reading without asking the shard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use forebay_base::{PartitionId, Timestamp, TopicId};
 use hashbrown::HashMap;
@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use crate::catalog::CatalogChange;
 use crate::settings::{self, Settings};
-use crate::{ExchangeInfo, ExchangeKind, TopicInfo};
+use crate::{ExchangeInfo, ExchangeKind, Overflow, TopicInfo};
 
 /// A shared view of the catalog. It shows only what is durable, and a session that got the reply
 /// to a change finds the change here.
@@ -19,6 +19,8 @@ pub struct Directory {
     settings: RwLock<Arc<Settings>>,
     /// Goes up with every change of the settings.
     settings_version: AtomicU64,
+    /// How many topics refuse messages when they hold too many.
+    refusing: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +98,11 @@ impl Directory {
         known.is_some_and(|known| tables.fields_behind || known.config.kind == ExchangeKind::Fields)
     }
 
+    /// Whether any topic refuses messages when it holds too many.
+    pub fn refuses_messages(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed) > 0
+    }
+
     /// The settings, as they are now.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.read().clone()
@@ -149,7 +156,18 @@ impl Directory {
             tables.by_partition.insert(*partition, topic.id);
         }
         tables.by_name.insert(topic.name.clone(), topic.clone());
-        tables.by_id.insert(topic.id, topic);
+        let more = refuses(&topic);
+        let before = tables.by_id.insert(topic.id, topic);
+        let less = before.is_some_and(|before| refuses(&before));
+        self.count_refusing(more, less);
+    }
+
+    fn count_refusing(&self, more: bool, less: bool) {
+        match (more, less) {
+            (true, false) => self.refusing.fetch_add(1, Ordering::Relaxed),
+            (false, true) => self.refusing.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
     }
 
     fn remove_topic(&self, id: TopicId) {
@@ -157,6 +175,7 @@ impl Directory {
         let Some(topic) = tables.by_id.remove(&id) else {
             return;
         };
+        self.count_refusing(false, refuses(&topic));
         for partition in &topic.partitions {
             tables.by_partition.remove(partition);
         }
@@ -192,6 +211,11 @@ impl Directory {
         tables.exchanges.remove(name);
         tables.look_behind();
     }
+}
+
+/// Whether a topic refuses messages when it holds too many.
+fn refuses(topic: &TopicInfo) -> bool {
+    topic.config.max_length.is_some() && topic.config.overflow != Overflow::DropOldest
 }
 
 impl Tables {

@@ -73,7 +73,9 @@ pub use repair::{RepairError, Repaired, repair};
 pub use runner::Running;
 pub use session::{Session, SessionHandle};
 pub use settings::{SettingChange, SettingKey, Settings};
-pub use topic::{Compaction, DeadLetterTarget, Lifetime, Retention, TopicConfig, TopicInfo};
+pub use topic::{
+    Compaction, DeadLetterTarget, Lifetime, Overflow, Retention, TopicConfig, TopicInfo,
+};
 
 pub use forebay_queue::Backoff;
 pub use forebay_record::Record;

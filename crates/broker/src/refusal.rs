@@ -68,6 +68,9 @@ pub enum Refusal {
     /// The disk is full or nearly so; publishing waits until space returns, consuming goes on.
     #[error("storage is full: {0}")]
     StorageFull(Arc<str>),
+    /// The topic holds as many messages as it may.
+    #[error("the topic is full")]
+    TopicFull,
     /// The idempotent producer's rules were broken.
     #[error(transparent)]
     Producer(#[from] ProducerRefusal),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use forebay_base::{Offset, PartitionId, Timestamp, TopicId, planted};
-use forebay_queue::{QueueEvent, QueueView, Recent, Tenants};
+use forebay_queue::{Ends, QueueEvent, QueueView, Recent, Tenants};
 use forebay_record::{Batch, BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent, Transactions};
 use hashbrown::HashMap;
@@ -84,6 +84,7 @@ impl ShardState {
             .and_then(|bytes| postcard::to_extend(&self.transactions, bytes))
             .and_then(|bytes| postcard::to_extend(&self.catalog.resting, bytes))
             .and_then(|bytes| postcard::to_extend(&self.tenants(), bytes))
+            .and_then(|bytes| postcard::to_extend(&self.ends(), bytes))
             .expect("writing to memory cannot fail and every field has a known length")
     }
 
@@ -123,10 +124,19 @@ impl ShardState {
         if rest.is_empty() {
             return Ok(());
         }
-        let tenants: Vec<(PartitionId, Tenants)> = postcard::from_bytes(rest)?;
+        let (tenants, rest): (Vec<(PartitionId, Tenants)>, _) = postcard::take_from_bytes(rest)?;
         for (id, tenants) in tenants {
             if let Some(partition) = self.partitions.get_mut(&id) {
                 partition.queue.restore_tenants(tenants);
+            }
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let ends: Vec<(PartitionId, Ends)> = postcard::from_bytes(rest)?;
+        for (id, ends) in ends {
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.queue.restore_ends(ends);
             }
         }
         Ok(())
@@ -139,6 +149,15 @@ impl ShardState {
         let mut tenants: Vec<_> = known.collect();
         tenants.sort_unstable_by_key(|(id, _)| *id);
         tenants
+    }
+
+    /// When messages end, by rising id of their partitions.
+    fn ends(&self) -> Vec<(PartitionId, &Ends)> {
+        let known = self.partitions.iter();
+        let known = known.filter_map(|(id, partition)| Some((*id, partition.queue.ends()?)));
+        let mut ends: Vec<_> = known.collect();
+        ends.sort_unstable_by_key(|(id, _)| *id);
+        ends
     }
 
     /// A batch was appended to partitions, at the base offset given for each.

@@ -75,6 +75,18 @@ pub struct TopicConfig {
     /// For how long after the topic was deleted [`crate::Directory::resting`] tells so,
     /// milliseconds.
     pub name_rests_ms: u64,
+    /// How long a message is worth something, milliseconds; 0 if it is only to whoever waits for
+    /// it. It goes when that is over and it is the first of those that are ready.
+    pub message_ms: Option<u64>,
+    /// So many messages may be ready in each partition.
+    pub max_length: Option<u64>,
+    /// What becomes of a message that is too many.
+    pub overflow: Overflow,
+    /// How long the topic may be unused (without a consumer, not received from, not declared
+    /// again) before it is deleted, milliseconds.
+    pub idle_ms: Option<u64>,
+    /// Of the standing consumers only the one that came first is served; when it leaves, the next.
+    pub single_active: bool,
 }
 
 impl Default for TopicConfig {
@@ -97,6 +109,11 @@ impl Default for TopicConfig {
             fair: false,
             backoff: None,
             name_rests_ms: 0,
+            message_ms: None,
+            max_length: None,
+            overflow: Overflow::default(),
+            idle_ms: None,
+            single_active: false,
         }
     }
 }
@@ -121,6 +138,11 @@ impl From<TopicConfig> for Stored {
             .with(&config.fair)
             .with(&config.backoff)
             .with(&config.name_rests_ms)
+            .with(&config.message_ms)
+            .with(&config.max_length)
+            .with(&config.overflow)
+            .with(&config.idle_ms)
+            .with(&config.single_active)
     }
 }
 
@@ -148,8 +170,25 @@ impl TryFrom<Stored> for TopicConfig {
             fair: fields.next(default.fair)?,
             backoff: fields.next(default.backoff)?,
             name_rests_ms: fields.next(default.name_rests_ms)?,
+            message_ms: fields.next(default.message_ms)?,
+            max_length: fields.next(default.max_length)?,
+            overflow: fields.next(default.overflow)?,
+            idle_ms: fields.next(default.idle_ms)?,
+            single_active: fields.next(default.single_active)?,
         })
     }
+}
+
+/// What becomes of a message that is one too many for its topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overflow {
+    /// It is taken, and the oldest that is ready goes, to the dead-letter target if there is one.
+    #[default]
+    DropOldest,
+    /// It is refused, and whoever published it is told.
+    Refuse,
+    /// It is refused, and goes to the dead-letter target.
+    RefuseAndDeadLetter,
 }
 
 /// What ends a topic besides deletion.

@@ -52,6 +52,7 @@ impl World {
                 key_hash: None,
                 not_before: None,
                 identity: None,
+                lives_ms: None,
             }],
             durability: Durability::Synced,
             when_full: WhenFull::Refuse,
@@ -377,6 +378,7 @@ async fn a_subscription_is_confirmed_before_its_first_delivery() {
         key_hash: None,
         not_before: None,
         identity: None,
+        lives_ms: None,
     };
     let publish = Publish {
         messages: vec![outgoing],
@@ -461,6 +463,7 @@ async fn the_size_limit_is_about_messages_not_about_batches() {
         key_hash: None,
         not_before: None,
         identity: None,
+        lives_ms: None,
     };
     let publish = Publish {
         messages: vec![outgoing],
@@ -502,6 +505,7 @@ async fn a_batch_that_no_journal_file_holds_is_refused_and_the_broker_goes_on() 
             key_hash: None,
             not_before: None,
             identity: None,
+            lives_ms: None,
         }],
         durability: Durability::Synced,
         when_full: WhenFull::Refuse,

@@ -93,7 +93,7 @@ pub(crate) fn code(refusal: &Refusal) -> ResponseError {
         Refusal::TooLarge { .. } => ResponseError::MessageTooLarge,
         Refusal::BeyondEnd { .. } => ResponseError::OffsetOutOfRange,
         Refusal::PartitionCount { .. } => ResponseError::InvalidPartitions,
-        Refusal::StorageFull(_) => ResponseError::KafkaStorageError,
+        Refusal::StorageFull(_) | Refusal::TopicFull => ResponseError::KafkaStorageError,
         Refusal::Producer(refusal) => producer_code(refusal),
         Refusal::Transaction(refusal) => fencing_code(*refusal, false),
         Refusal::Group(refusal) => group_code(refusal),

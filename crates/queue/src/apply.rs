@@ -73,6 +73,15 @@ impl QueueView {
                 self.start = self.start.max(at);
                 self.advance(at);
             }
+            QueueEvent::Ends { range, at } => each(&[range], |span| self.end_at(span, at)),
+        }
+        match event {
+            QueueEvent::Settled { ranges } if self.ends.is_some() => {
+                let settled: Vec<_> = ranges.iter().filter_map(Span::of).collect();
+                self.forget_ends(&settled);
+            }
+            QueueEvent::Purged { .. } | QueueEvent::Started { .. } => self.forget_ends(&[]),
+            _ => {}
         }
         if self.odd.as_ref().is_some_and(|odd| odd.is_empty()) {
             self.odd = None;

@@ -114,7 +114,7 @@ impl QueueView {
     }
 
     /// The next run of durable messages that nobody has seen, at or above `from`.
-    fn fresh_from(&self, from: Offset) -> Option<Span> {
+    pub(crate) fn fresh_from(&self, from: Offset) -> Option<Span> {
         let mut first = from;
         while first < self.end {
             let touched = self
@@ -275,9 +275,11 @@ impl QueueView {
         }]
     }
 
-    /// The earliest moment at which [`QueueView::expire`] has something to propose.
+    /// The earliest moment at which [`QueueView::expire`] or [`QueueView::ended`] has something to
+    /// propose.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.odd.as_ref()?.away.next_due()
+        let away = self.odd.as_ref().and_then(|odd| odd.away.next_due());
+        away.into_iter().chain(self.next_end()).min()
     }
 
     /// The messages that `lessee` holds, with a deadline or without; `None` if there are none.
@@ -390,7 +392,7 @@ fn attempted(mut found: Vec<(Offset, u32)>) -> Option<Vec<Attempted>> {
 
 /// Appends a span, in as many pieces as its length needs, joined with its neighbour of the same
 /// attempt.
-fn push(list: &mut Vec<Attempted>, span: Span, attempt: u32) {
+pub(crate) fn push(list: &mut Vec<Attempted>, span: Span, attempt: u32) {
     if let Some(last) = list.last_mut()
         && last.attempt == attempt
         && last.range.end() == span.first

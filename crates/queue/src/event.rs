@@ -62,4 +62,12 @@ pub enum QueueEvent {
         /// The new first readable offset.
         at: Offset,
     },
+    /// Messages were appended that end at a moment: then they go, if they are ready and no message
+    /// that is ready lies before them. May arrive before the messages are durable.
+    Ends {
+        /// The messages.
+        range: OffsetRange,
+        /// When; [`end_after`](crate::end_after) tells.
+        at: Timestamp,
+    },
 }

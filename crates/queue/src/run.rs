@@ -78,7 +78,7 @@ pub(crate) fn joined(spans: impl IntoIterator<Item = Span>) -> Vec<OffsetRange> 
 }
 
 /// A value that may be due at a moment.
-pub(crate) trait Due: Copy + Eq {
+pub trait Due: Copy + Eq {
     /// When; `None` for never.
     fn due(&self) -> Option<Timestamp> {
         None
@@ -94,7 +94,7 @@ impl Due for u64 {}
 /// Runs are keyed by their last offset: work is mostly finished from the front, and cutting the
 /// front off a run then changes an entry in place, in the map as in the index of due moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RunMap<V> {
+pub struct RunMap<V> {
     runs: BTreeMap<Offset, Run<V>>,
     due: BTreeSet<(Timestamp, Offset)>,
 }

@@ -6,6 +6,7 @@ use forebay_base::{Offset, OffsetRange, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Depth, Lease};
+use crate::expiry::Ends;
 use crate::lanes::{Lanes, Place};
 use crate::run::{Due, RunMap, Span, joined};
 use crate::saved::Saved;
@@ -36,6 +37,10 @@ pub struct QueueView {
     /// The groups of a fair view, while a message has one. Stored apart from the view.
     #[serde(skip)]
     pub(crate) tenants: Option<Box<Tenants>>,
+    /// When messages end by themselves, of those that do. Not part of the stored form: whoever
+    /// stores a view stores [`QueueView::ends`] beside it.
+    #[serde(skip)]
+    pub(crate) ends: Option<Box<Ends>>,
 }
 
 /// The messages that are out of line.
@@ -113,6 +118,7 @@ impl QueueView {
             odd: None,
             lanes: None,
             tenants: None,
+            ends: None,
         }
     }
 

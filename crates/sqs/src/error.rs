@@ -339,7 +339,7 @@ impl From<Refusal> for Fault {
                 "There is already a task running. Only one active task is allowed for a source queue arn at a given time.".to_owned(),
             ),
             Refusal::NoSuchMove => Self::ResourceNotFound("Task does not exist.".to_owned()),
-            Refusal::StorageFull(_) | Refusal::Stopping => Self::Unavailable(refusal.to_string()),
+            Refusal::StorageFull(_) | Refusal::TopicFull | Refusal::Stopping => Self::Unavailable(refusal.to_string()),
             Refusal::TopicExists(_)
             | Refusal::NotEmpty
             | Refusal::NoSuchExchange(_)

@@ -161,11 +161,14 @@ impl Connection {
                 .filter(|channel| channel.epoch == group.epoch && !channel.closing);
             let Some(channel) = open else { continue };
             let ack = match result {
-                Ok(Placed { routed, .. }) => {
-                    if let Some(batch) = group.mandatory.as_ref().filter(|_| routed == 0) {
+                Ok(Placed {
+                    routed, refused, ..
+                }) => {
+                    let nowhere = routed == 0 && refused == 0;
+                    if let Some(batch) = group.mandatory.as_ref().filter(|_| nowhere) {
                         give_back(&mut self.out, self.limits.frame_max, &group, batch);
                     }
-                    true
+                    refused == 0
                 }
                 Err(Refusal::StorageFull(_) | Refusal::Stopping) => false,
                 Err(refusal) => {

@@ -46,6 +46,10 @@ impl Catalogue for Topics {
         None
     }
 
+    fn refuses_messages(&self) -> bool {
+        false
+    }
+
     fn routes_by_fields(&self, _exchange: &str) -> bool {
         false
     }
@@ -479,6 +483,7 @@ fn what_was_published_in_a_row_is_one_command_and_one_ack() {
         partition: PartitionId(1),
         base_offset: 0,
         original: None,
+        refused: 0,
     };
     peer.reply(*request, Ok(Reply::Published(vec![Ok(placed)])));
     let ack = basic::AMQPMethod::Ack(basic::Ack {
@@ -500,6 +505,7 @@ fn a_mandatory_message_comes_back_before_its_ack_and_one_that_failed_is_nacked()
         partition: PartitionId(0),
         base_offset: 0,
         original: None,
+        refused: 0,
     };
     let results = vec![Ok(placed), Err(Refusal::StorageFull("full".into()))];
     peer.reply(commands[0].0, Ok(Reply::Published(results)));
@@ -721,6 +727,7 @@ fn a_method_that_looks_into_a_queue_waits_for_what_was_published_before() {
         partition: PartitionId(1),
         base_offset: 0,
         original: None,
+        refused: 0,
     };
     peer.reply(*request, Ok(Reply::Published(vec![Ok(placed)])));
     // It has its place, but was answered before it was durable.
@@ -761,6 +768,7 @@ fn outcome(peer: &mut Peer) -> (Vec<Said>, Vec<String>) {
                         partition: PartitionId(1),
                         base_offset: 0,
                         original: None,
+                        refused: 0,
                     };
                     for message in &publish.messages {
                         for _ in 0..message.batch.offset_count() {

@@ -134,6 +134,10 @@ pub(crate) fn publish(
             .as_ref()
             .map(crate::confirm::Confirms::next),
     };
+    if world.catalogue.refuses_messages() {
+        // One that a full queue refuses takes no other with it.
+        publisher.interrupt();
+    }
     match publisher.add(message, world.now) {
         Ok(begins) => Ok(Taken::InBatch { begins }),
         Err(error) => Err(Fault::precondition(error.to_string())),

@@ -22,6 +22,7 @@ use crate::methods::exchange::{
     Binding, RESERVED_PREFIX, bind, identity, refuse_unsupported, strip,
 };
 use crate::methods::{Call, unimplemented_method};
+use crate::queue_arguments;
 
 /// Room for headers and properties beside the largest body, bytes.
 const OVERHEAD: u32 = 1 << 20;
@@ -34,23 +35,23 @@ const DEAD_LETTER_ROUTING_KEY: &str = "x-dead-letter-routing-key";
 const DELIVERY_LIMIT: &str = "x-delivery-limit";
 
 /// Arguments that have an effect, and so must be the same when a queue is declared again.
-const SUPPORTED: [&str; 4] = [
+const SUPPORTED: [&str; 4 + queue_arguments::NAMES.len()] = [
     QUEUE_TYPE,
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_ROUTING_KEY,
     DELIVERY_LIMIT,
+    queue_arguments::NAMES[0],
+    queue_arguments::NAMES[1],
+    queue_arguments::NAMES[2],
+    queue_arguments::NAMES[3],
+    queue_arguments::NAMES[4],
+    queue_arguments::NAMES[5],
 ];
 
 /// Arguments that mean something to RabbitMQ and nothing yet here.
-const UNSUPPORTED: [&str; 18] = [
-    "x-message-ttl",
-    "x-expires",
-    "x-max-length",
+const UNSUPPORTED: [&str; 12] = [
     "x-max-length-bytes",
-    "x-overflow",
     "x-max-priority",
-    "x-single-active-consumer",
-    "x-dead-letter-strategy",
     "x-consumer-timeout",
     "x-consumer-disconnected-timeout",
     "x-delayed-retry-type",
@@ -298,7 +299,7 @@ pub(crate) fn wanted(
     let max_message_bytes = u32::try_from(who.max_message_bytes)
         .unwrap_or(u32::MAX)
         .saturating_add(OVERHEAD);
-    Ok(Declaration {
+    let mut declaration = Declaration {
         name: name.into(),
         config: TopicConfig {
             max_deliveries,
@@ -313,7 +314,10 @@ pub(crate) fn wanted(
             ..TopicConfig::default()
         },
         arguments: declared,
-    })
+    };
+    queue_arguments::apply(&arguments, &mut declaration.config)
+        .map_err(|(argument, why)| invalid(argument, why))?;
+    Ok(declaration)
 }
 
 /// The label of a queue that was declared by this protocol.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it, in its helpers too")]
 
 mod extensions;
+mod limits;
 mod server;
 
 use lapin::message::BasicReturnMessage;
@@ -429,18 +430,18 @@ async fn refusals_have_the_codes_and_texts_clients_know() {
         .0,
         403
     );
-    let mut ttl = none();
-    ttl.insert("x-message-ttl".into(), AMQPValue::LongInt(5));
+    let mut levels = none();
+    levels.insert("x-max-priority".into(), AMQPValue::LongInt(5));
     assert_eq!(
         code(
             fresh()
                 .await
-                .queue_declare("t".into(), transient, ttl)
+                .queue_declare("t".into(), transient, levels)
                 .await
         ),
         (
             406,
-            "PRECONDITION_FAILED - argument 'x-message-ttl' is not supported yet".into()
+            "PRECONDITION_FAILED - argument 'x-max-priority' is not supported yet".into()
         )
     );
     publish(&confirming(&connection).await, "", "q", b"x").await;

@@ -21,6 +21,8 @@ pub(super) struct Consumers {
     ring: Ring,
     standing: HashMap<(SessionId, ConsumerId), Standing>,
     exclusive: bool,
+    /// Of a topic that serves one at a time: all, in the order they came.
+    line: Option<VecDeque<(SessionId, ConsumerId)>>,
     /// Which partition is asked first next time.
     turn: usize,
 }
@@ -111,8 +113,35 @@ impl Waiter {
 }
 
 impl Consumers {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.ring.is_empty() && self.standing.is_empty()
+    }
+
+    /// Whether the consumer may be served.
+    fn is_active(&self, key: (SessionId, ConsumerId)) -> bool {
+        let first = self.line.as_ref().and_then(VecDeque::front);
+        first.is_none_or(|first| *first == key)
+    }
+
+    /// A consumer has left the line: the one that is first now may be served. Says whether it can.
+    fn activate_next(&mut self, left: (SessionId, ConsumerId)) -> bool {
+        let Some(line) = &mut self.line else {
+            return false;
+        };
+        line.retain(|key| *key != left);
+        let Some(&(session, consumer)) = line.front() else {
+            return false;
+        };
+        let Some(next) = self.standing.get_mut(&(session, consumer)) else {
+            return false;
+        };
+        if next.in_ring || next.credit == 0 {
+            return false;
+        }
+        next.in_ring = true;
+        let claimant = Claimant::Standing(session, consumer);
+        self.ring.push(next.priority, claimant);
+        true
     }
 
     pub(super) fn standing_count(&self) -> usize {
@@ -154,7 +183,9 @@ impl Shard {
         if let Some(again) = self.received_before(&receive) {
             return self.reply(to, Ok(Reply::Deliveries(again)));
         }
+        self.note_use(topic);
         self.check_exhausted(topic);
+        self.drop_ended(topic, false);
         let others_first = self
             .consumers
             .get(&topic)
@@ -199,6 +230,9 @@ impl Shard {
         if let Err(refusal) = self.usable(to.session, subscribe.topic) {
             return self.reply(to, Err(refusal));
         }
+        self.note_use(subscribe.topic);
+        let topic = self.state.catalog.topic(subscribe.topic);
+        let single_active = topic.is_some_and(|topic| topic.config.single_active);
         let session = self.sessions.entry(to.session).or_default();
         let others = self.consumers.get(&subscribe.topic);
         let taken = session.consumers.contains_key(&subscribe.consumer)
@@ -211,11 +245,14 @@ impl Shard {
         let consumers = self.consumers.entry(subscribe.topic).or_default();
         let key = (to.session, subscribe.consumer);
         consumers.exclusive = subscribe.exclusive;
+        if single_active {
+            consumers.line.get_or_insert_default().push_back(key);
+        }
         let standing = Standing {
             credit: subscribe.credit,
             mode: subscribe.mode,
             priority: subscribe.priority,
-            in_ring: subscribe.credit > 0,
+            in_ring: subscribe.credit > 0 && consumers.is_active(key),
         };
         if standing.in_ring {
             let claimant = Claimant::Standing(to.session, subscribe.consumer);
@@ -239,11 +276,12 @@ impl Shard {
         let Some(consumers) = self.consumers.get_mut(&topic) else {
             return;
         };
+        let active = consumers.is_active((session, consumer));
         let Some(standing) = consumers.standing.get_mut(&(session, consumer)) else {
             return;
         };
         standing.credit = standing.credit.saturating_add(add);
-        if standing.credit > 0 && !standing.in_ring {
+        if standing.credit > 0 && !standing.in_ring && active {
             standing.in_ring = true;
             let claimant = Claimant::Standing(session, consumer);
             consumers.ring.push(standing.priority, claimant);
@@ -274,10 +312,14 @@ impl Shard {
         }
         consumers.ring.remove(Claimant::Standing(session, consumer));
         let last = consumers.standing.is_empty();
+        if consumers.activate_next((session, consumer)) {
+            self.dirty.push(topic);
+        }
         consumers.exclusive &= !last;
         if consumers.is_empty() {
             self.consumers.remove(&topic);
         }
+        self.note_use(topic);
         let ends = self
             .state
             .catalog
@@ -312,6 +354,13 @@ impl Shard {
     /// Hands a topic's ready messages to those who wait, in turn, until one side runs out.
     pub(super) fn serve_topic(&mut self, topic: TopicId) {
         self.check_exhausted(topic);
+        self.drop_ended(topic, false);
+        self.hand_out(topic);
+        self.drop_ended(topic, true);
+        self.drop_excess(topic);
+    }
+
+    fn hand_out(&mut self, topic: TopicId) {
         while let Some((claimant, want)) = self.next_claim(topic) {
             let (mode, session) = match claimant {
                 Claimant::Once(request) => match self.waiters.get(&request) {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId, planted};
-use forebay_queue::{Attempted, Held, QueueEvent, Receipt};
+use forebay_queue::{Attempted, QueueEvent};
 use forebay_record::Batch;
 
 use super::moves::MOVING;
@@ -22,16 +22,31 @@ use crate::{DeadLetterTarget, Fields, TopicInfo};
 pub(crate) enum DeadLetterReason {
     MaxDeliveries,
     Rejected,
+    Expired,
+    TooMany,
     /// It is none: the topic is emptied into others.
     Moved,
 }
 
 impl DeadLetterReason {
+    /// Until when a message is put aside that goes for this reason: a moment that never comes, and
+    /// that tells the reason after a restart.
+    fn aside(self) -> Timestamp {
+        match self {
+            Self::MaxDeliveries | Self::Rejected => ASIDE,
+            Self::Moved => MOVING,
+            Self::Expired => Timestamp(i64::MAX - 2),
+            Self::TooMany => Timestamp(i64::MAX - 3),
+        }
+    }
+
     /// The word the record's header says.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::MaxDeliveries => "max-deliveries",
             Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::TooMany => "maxlen",
             Self::Moved => "moved",
         }
     }
@@ -70,7 +85,11 @@ pub(crate) struct Undeliverable;
 /// A message with this delay is on its way to a dead-letter target.
 const ASIDE: Timestamp = Timestamp::MAX;
 /// The longest delay anybody can ask for ends before that.
-pub(super) const LATEST: Timestamp = Timestamp(i64::MAX - 2);
+pub(super) const LATEST: Timestamp = Timestamp(i64::MAX - 4);
+
+fn is_aside(until: Timestamp) -> bool {
+    until > LATEST && until != MOVING
+}
 
 /// Messages looked through in one step, at most.
 const AT_ONCE: usize = 256;
@@ -123,34 +142,52 @@ impl Shard {
             let event = QueueEvent::Settled { ranges };
             return self.record(Urgency::Now, &StateFrame::Queue { partition, event });
         }
+        if let Some(job) = self.put_aside_dead(partition, messages, reason) {
+            self.outputs.push(Output::DeadLetter(job));
+        }
+    }
+
+    /// Puts messages aside whose records are then wanted.
+    pub(super) fn put_aside_dead(
+        &mut self,
+        partition: PartitionId,
+        messages: Vec<Attempted>,
+        reason: DeadLetterReason,
+    ) -> Option<DeadLetterJob> {
+        let known = self.state.partitions.get(&partition)?;
+        let topic = self.state.catalog.topic(known.topic)?.clone();
+        let ranges: Vec<OffsetRange> = messages.iter().map(|message| message.range).collect();
         let urgency = match reason {
             // Whoever rejects a message is told when that is durable.
             DeadLetterReason::Rejected => Urgency::Now,
-            DeadLetterReason::MaxDeliveries | DeadLetterReason::Moved => Urgency::Lazy,
+            DeadLetterReason::MaxDeliveries
+            | DeadLetterReason::Expired
+            | DeadLetterReason::TooMany
+            | DeadLetterReason::Moved => Urgency::Lazy,
         };
+        let until = reason.aside();
         for range in &ranges {
             // A message that is ready is delayed, one that is leased is released with a delay.
             let event = QueueEvent::Delayed {
                 range: *range,
-                until: ASIDE,
+                until,
             };
             self.record(urgency, &StateFrame::Queue { partition, event });
         }
         let event = QueueEvent::Released {
             ranges,
-            until: Some(ASIDE),
+            until: Some(until),
             count: true,
         };
         self.record(urgency, &StateFrame::Queue { partition, event });
-        let job = DeadLetterJob {
+        Some(DeadLetterJob {
             topic,
             partition,
             messages,
             reason,
             at: self.now,
             tries: 0,
-        };
-        self.outputs.push(Output::DeadLetter(job));
+        })
     }
 
     /// The record of a message that was put aside, ready to be appended to its target; or the
@@ -167,15 +204,11 @@ impl Shard {
         let Some(state) = self.state.partitions.get(&partition) else {
             return;
         };
-        let receipt = Receipt {
-            offset,
-            attempt: message.attempt,
-        };
         let source = state.topic;
         if state.queue.delayed(offset) == Some(MOVING) {
             return self.deliver_moved(partition, source, offset, copy);
         }
-        if state.queue.check(receipt) != Held::Ready {
+        if !state.queue.delayed(offset).is_some_and(is_aside) {
             return self.note_moved(source);
         }
         let target = self
@@ -219,7 +252,7 @@ impl Shard {
             }
             planted!(DeadLetterNotCopied => entries.clear());
             if !entries.is_empty() {
-                self.append(&entries, &batch, None);
+                self.append(&entries, &batch, None, None);
             }
         }
         planted!(DeadLetterNotSettled => return self.keep(partition, offset, source));
@@ -248,28 +281,34 @@ impl Shard {
     pub(super) fn resume_dead_letters(&mut self) {
         let mut jobs = Vec::new();
         for (id, partition) in &self.state.partitions {
-            let messages = partition.queue.delayed_until(ASIDE);
             let Some(topic) = self.state.catalog.topic(partition.topic) else {
                 continue;
             };
-            if messages.is_empty() {
-                continue;
-            }
             let most = topic.config.max_deliveries.unwrap_or(u32::MAX);
             let reason = |message: &Attempted| match message.attempt >= most {
                 true => DeadLetterReason::MaxDeliveries,
                 false => DeadLetterReason::Rejected,
             };
             // In order, so that a group's messages arrive in the order they left in.
-            for messages in messages.chunk_by(|one, next| reason(one) == reason(next)) {
+            let mut send = |messages: &[Attempted], reason| {
                 jobs.push(DeadLetterJob {
                     topic: topic.clone(),
                     partition: *id,
                     messages: messages.to_vec(),
-                    reason: reason(&messages[0]),
+                    reason,
                     at: self.now,
                     tries: 0,
                 });
+            };
+            let messages = partition.queue.delayed_until(ASIDE);
+            for messages in messages.chunk_by(|one, next| reason(one) == reason(next)) {
+                send(messages, reason(&messages[0]));
+            }
+            for reason in [DeadLetterReason::Expired, DeadLetterReason::TooMany] {
+                let messages = partition.queue.delayed_until(reason.aside());
+                if !messages.is_empty() {
+                    send(&messages, reason);
+                }
             }
         }
         jobs.sort_by_key(|job| job.partition);

@@ -10,7 +10,9 @@ mod consume;
 mod dead_letter;
 mod exchanges;
 mod handed;
+mod idle;
 mod moves;
+mod overflow;
 mod publish;
 mod retention;
 mod sessions;
@@ -45,6 +47,7 @@ use crate::{
 use attempts::Attempts;
 use consume::{Consumers, Readable, Waiter};
 use handed::Handed;
+use idle::Idle;
 use moves::Movers;
 use sessions::SessionState;
 use timers::Timers;
@@ -158,6 +161,7 @@ pub(crate) struct Shard {
     next_token: u64,
     timers: Timers,
     handed: Handed,
+    idle: Idle,
     dirty: Vec<TopicId>,
     parked: VecDeque<(ReplyTo, Publish)>,
     storage_full: Option<Arc<str>>,
@@ -201,6 +205,7 @@ impl Shard {
             next_token: 0,
             timers,
             handed: Handed::default(),
+            idle: Idle::default(),
             dirty: Vec::new(),
             parked: VecDeque::new(),
             storage_full: None,
@@ -367,6 +372,7 @@ impl Shard {
             };
             self.dirty.push(partition.topic);
             self.advance(id, end);
+            self.note_end(id);
             self.wake_watchers(id);
         }
         if deferred.payload_bytes > 0 {

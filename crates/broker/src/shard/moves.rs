@@ -203,7 +203,7 @@ impl Shard {
                 }
             };
             let entries: Vec<_> = self.choose(destination, None).into_iter().collect();
-            self.append(&entries, &copy.batch, None);
+            self.append(&entries, &copy.batch, None, None);
             moved = 1;
         }
         let ranges = vec![OffsetRange::one(offset)];

@@ -90,11 +90,12 @@ impl Shard {
             .route(session, outgoing, &mut entries)
             .map(|routed| match routed {
                 Routed::Before(placed) => placed,
-                Routed::Fresh(routed) => {
+                Routed::Fresh { routed, refused } => {
                     let (partition, base_offset) =
                         entries.first().copied().unwrap_or((PartitionId(0), 0));
                     if !entries.is_empty() {
-                        self.append(&entries, &outgoing.batch, outgoing.not_before);
+                        let (not_before, lives_ms) = (outgoing.not_before, outgoing.lives_ms);
+                        self.append(&entries, &outgoing.batch, not_before, lives_ms);
                         self.remember(outgoing, partition, base_offset);
                     }
                     Placed {
@@ -102,6 +103,7 @@ impl Shard {
                         partition,
                         base_offset,
                         original: None,
+                        refused,
                     }
                 }
             });
@@ -117,7 +119,7 @@ impl Shard {
         fields: &Fields,
         outgoing: &Outgoing,
         entries: &mut Vec<(PartitionId, u64)>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u32, Refusal> {
         if !namespace::split(exchange).1.is_empty() {
             let known = self.state.catalog.exchange(exchange);
             let known = known.ok_or_else(|| Refusal::NoSuchExchange(exchange.clone()))?;
@@ -133,10 +135,16 @@ impl Shard {
         for topic in &topics {
             self.check_size(*topic, &outgoing.batch)?;
         }
+        let mut refused = 0;
         for topic in &topics {
+            if self.refuses(*topic) {
+                refused += 1;
+                self.dead_letter_refused(*topic, &outgoing.batch);
+                continue;
+            }
             entries.extend(self.choose(*topic, outgoing.key_hash));
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// The partitions a message goes to, with the offset it gets in each.
@@ -146,6 +154,7 @@ impl Shard {
         outgoing: &Outgoing,
         entries: &mut Vec<(PartitionId, u64)>,
     ) -> Result<Routed, Refusal> {
+        let mut refused = 0;
         match &outgoing.target {
             Target::Partition(id) => {
                 let partition = self
@@ -169,6 +178,7 @@ impl Shard {
                         partition: *id,
                         base_offset,
                         original: None,
+                        refused: 0,
                     }));
                 }
                 entries.push((*id, next));
@@ -179,6 +189,10 @@ impl Shard {
                 if let Some(before) = self.duplicate(*id, outgoing) {
                     return Ok(Routed::Before(before));
                 }
+                if self.refuses(*id) {
+                    self.dead_letter_refused(*id, &outgoing.batch);
+                    return Err(Refusal::TopicFull);
+                }
                 entries.extend(self.choose(*id, outgoing.key_hash));
             }
             Target::Exchange {
@@ -186,17 +200,21 @@ impl Shard {
                 routing_key,
             } => {
                 let keys = std::slice::from_ref(routing_key);
-                self.route_through(exchange, keys, &Fields::default(), outgoing, entries)?;
+                refused =
+                    self.route_through(exchange, keys, &Fields::default(), outgoing, entries)?;
             }
             Target::Routes {
                 exchange,
                 routing_keys,
                 fields,
-            } => self.route_through(exchange, routing_keys, fields, outgoing, entries)?,
+            } => {
+                refused = self.route_through(exchange, routing_keys, fields, outgoing, entries)?;
+            }
         }
-        Ok(Routed::Fresh(
-            u32::try_from(entries.len()).unwrap_or(u32::MAX),
-        ))
+        Ok(Routed::Fresh {
+            routed: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            refused,
+        })
     }
 
     /// The place of the message that this one is a duplicate of.
@@ -213,6 +231,7 @@ impl Shard {
             partition: sent.partition,
             base_offset: sent.offset,
             original: Some(sent.id),
+            refused: 0,
         })
     }
 
@@ -283,6 +302,7 @@ impl Shard {
         entries: &[(PartitionId, u64)],
         batch: &Batch,
         not_before: Option<Timestamp>,
+        lives_ms: Option<u64>,
     ) {
         let header = batch.header();
         let count = batch.offset_count();
@@ -312,10 +332,21 @@ impl Shard {
         self.tally.bytes_in += batch.bytes().len() as u64;
         for &(id, first) in entries {
             self.filling.deferred.grew(id, first + u64::from(count));
+            let range = OffsetRange { first, count };
+            if let Some(ms) = self.lives_ms(id, lives_ms) {
+                let at = forebay_queue::end_after(self.now, ms);
+                let event = QueueEvent::Ends { range, at };
+                self.record(
+                    Urgency::Now,
+                    &StateFrame::Queue {
+                        partition: id,
+                        event,
+                    },
+                );
+            }
             if let Some(until) = not_before.or_else(|| self.delayed_until(id)) {
                 planted!(DelayForgotten => continue);
                 let until = until.min(LATEST);
-                let range = OffsetRange { first, count };
                 let event = QueueEvent::Delayed { range, until };
                 self.record(
                     Urgency::Now,
@@ -357,8 +388,8 @@ pub(crate) fn largest_message(batch: &Batch) -> usize {
 }
 
 enum Routed {
-    /// To so many topics.
-    Fresh(u32),
+    /// To so many topics; so many others had no room.
+    Fresh { routed: u32, refused: u32 },
     /// The producer sent it before, and it lies there.
     Before(Placed),
 }

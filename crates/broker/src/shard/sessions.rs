@@ -83,6 +83,9 @@ impl Shard {
             };
             self.record(Urgency::Lazy, &StateFrame::Queue { partition, event });
         }
+        for topic in topics.iter().filter(|topic| topic.config.idle_ms.is_some()) {
+            self.note_use(topic.id);
+        }
         self.resume_dead_letters();
         self.resume_moves();
     }

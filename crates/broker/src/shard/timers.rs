@@ -64,6 +64,7 @@ impl Shard {
             .chain(self.groups.next_deadline())
             .chain(self.movers.next())
             .chain(self.state.transactions.next_deadline())
+            .chain(self.idle.next())
             .min()
     }
 
@@ -111,6 +112,15 @@ impl Shard {
         self.groups.expire(now);
         self.step_moves();
         self.end_overdue();
+        self.remove_idle();
+    }
+
+    /// More messages became durable: the first one that is ready may have an end.
+    pub(super) fn note_end(&mut self, id: PartitionId) {
+        let known = self.state.partitions.get(&id);
+        if known.is_some_and(|known| known.queue.ends().is_some()) {
+            self.note_deadline(id);
+        }
     }
 
     pub(super) fn note_deadline(&mut self, id: PartitionId) {

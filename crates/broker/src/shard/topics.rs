@@ -16,6 +16,8 @@ impl Shard {
                 Some(owner) if owner != to.session => Refusal::TopicLocked,
                 _ => Refusal::TopicExists(topic.clone()),
             };
+            let id = topic.id;
+            self.note_use(id);
             return self.reply(to, Err(refusal));
         }
         config.partitions = config.partitions.max(1);
@@ -34,6 +36,7 @@ impl Shard {
         let topic = Arc::new(topic);
         let event = CatalogEvent::TopicCreated(topic.clone());
         self.record(Urgency::Now, &StateFrame::Catalog(event));
+        self.note_use(id);
         self.reply(to, Ok(Reply::Topic(topic)));
     }
 
@@ -51,6 +54,7 @@ impl Shard {
             at: self.now,
         };
         self.record(Urgency::Now, &StateFrame::Catalog(event));
+        self.note_use(id);
         self.dirty.push(id);
         let altered = self
             .state
@@ -123,6 +127,7 @@ impl Shard {
             self.forget_transactions(*partition);
         }
         self.worked.remove(&id);
+        self.note_use(id);
         self.cancel_consumers(id);
     }
 

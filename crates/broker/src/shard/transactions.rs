@@ -198,7 +198,7 @@ impl Shard {
         if !markers.is_empty() {
             // If this begins another commit, all that follows is in that one too.
             let batch = marker.batch(producer, epoch, self.now.0);
-            self.append(&markers, &batch, None);
+            self.append(&markers, &batch, None, None);
         }
         if commit {
             for (group, entries) in groups {

@@ -39,6 +39,11 @@ fn config() -> TopicConfig {
             spread_percent: 18,
         }),
         name_rests_ms: 19,
+        message_ms: Some(15),
+        max_length: Some(16),
+        overflow: Overflow::RefuseAndDeadLetter,
+        idle_ms: Some(17),
+        single_active: true,
     }
 }
 
@@ -65,6 +70,7 @@ fn every_byte_of_a_stored_config_is_pinned() {
         &[1, 7, 8, 9, 10],
         &[1, 13, 1, 14],
         &[1, 1, 15, 16, 17, 18, 19],
+        &[1, 15, 1, 16, 2, 1, 17, 1],
     ];
     let bytes = postcard::to_stdvec(&config()).unwrap();
     assert_eq!(bytes, stored(&fields.concat()));
@@ -75,13 +81,16 @@ fn every_byte_of_a_stored_config_is_pinned() {
 fn fields_that_are_missing_are_the_defaults_and_further_ones_are_passed_over() {
     let bytes = postcard::to_stdvec(&config()).unwrap();
     let fields: Vec<u8> = postcard::from_bytes(&bytes).unwrap();
-    let without_rest = &fields[..fields.len() - 1];
-    let read: TopicConfig = postcard::from_bytes(&stored(without_rest)).unwrap();
-    let expected = TopicConfig {
-        name_rests_ms: 0,
-        ..config()
-    };
-    assert_eq!(read, expected);
+    let without_last = &fields[..fields.len() - 1];
+    let read: TopicConfig = postcard::from_bytes(&stored(without_last)).unwrap();
+    let single_active = false;
+    assert_eq!(
+        read,
+        TopicConfig {
+            single_active,
+            ..config()
+        }
+    );
     let read: TopicConfig = postcard::from_bytes(&stored(&[])).unwrap();
     assert_eq!(read, TopicConfig::default());
     let with_more = [fields.as_slice(), b"what is yet to come"].concat();

@@ -20,6 +20,7 @@ async fn publish(world: &World, topic: &TopicInfo, key: &str, count: usize) {
             key_hash: None,
             not_before: None,
             identity: None,
+            lives_ms: None,
         }],
         durability: Durability::Synced,
         when_full: WhenFull::Refuse,

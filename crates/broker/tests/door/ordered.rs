@@ -28,6 +28,7 @@ async fn publish(world: &World, topic: &TopicInfo, messages: &[&str]) {
         key_hash: None,
         not_before: None,
         identity: None,
+        lives_ms: None,
     };
     send(world, outgoing).await;
 }
@@ -187,6 +188,7 @@ fn single(topic: &TopicInfo, body: &str, identity: Identity) -> Outgoing {
         key_hash: None,
         not_before: None,
         identity: Some(identity),
+        lives_ms: None,
     }
 }
 

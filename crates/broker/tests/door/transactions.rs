@@ -48,6 +48,7 @@ async fn append(world: &World, who: &Transactional, topic: &TopicInfo, sequence:
             key_hash: None,
             not_before: None,
             identity: None,
+            lives_ms: None,
         }],
         durability: Durability::Synced,
         when_full: WhenFull::Refuse,

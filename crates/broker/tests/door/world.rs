@@ -107,6 +107,7 @@ pub(crate) fn publish(topic: &TopicInfo, bodies: &[&[u8]], when_full: WhenFull) 
             key_hash: None,
             not_before: None,
             identity: None,
+            lives_ms: None,
         }],
         durability: Durability::Synced,
         when_full,

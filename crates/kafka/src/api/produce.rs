@@ -107,6 +107,7 @@ pub(crate) async fn submit(
                         key_hash: None,
                         not_before: None,
                         identity: None,
+                        lives_ms: None,
                     });
                     sent
                 }),

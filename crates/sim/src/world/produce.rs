@@ -182,6 +182,7 @@ impl World {
             batch,
             key_hash,
             identity: None,
+            lives_ms: None,
             not_before,
         };
         let sent = Sent {
@@ -311,6 +312,7 @@ impl World {
                     batch,
                     key_hash: None,
                     identity: None,
+                    lives_ms: None,
                     not_before: None,
                 }],
                 durability,
@@ -411,6 +413,7 @@ impl World {
                 batch,
                 key_hash: None,
                 identity: None,
+                lives_ms: None,
                 not_before: None,
             }],
             durability: Durability::Synced,

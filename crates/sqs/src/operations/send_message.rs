@@ -50,6 +50,7 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
         key_hash: key_hash(&message),
         not_before: not_before(message.delay_seconds, &queue, now),
         identity: fifo::identity(&message, &queue, message_id),
+        lives_ms: None,
     };
     let results = publish(server, vec![outgoing]).await?;
     let placed = results

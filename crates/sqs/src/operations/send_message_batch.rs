@@ -99,6 +99,7 @@ pub(crate) async fn run(server: &Server, body: &[u8]) -> Result<Vec<u8>, Fault> 
             key_hash: group.key_hash,
             not_before: send_message::not_before(group.delay_seconds, &queue, now),
             identity: group.identity,
+            lives_ms: None,
         });
         members.push(group.members);
     }

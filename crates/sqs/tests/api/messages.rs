@@ -203,6 +203,7 @@ async fn records_of_other_protocols_are_messages() {
         key_hash: None,
         not_before: None,
         identity: None,
+        lives_ms: None,
     }];
     world
         .broker

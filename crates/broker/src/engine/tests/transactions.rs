@@ -58,6 +58,7 @@ impl World {
                 key_hash: None,
                 not_before: None,
                 identity: None,
+                lives_ms: None,
             }],
             durability: Durability::Synced,
             when_full: WhenFull::Refuse,

@@ -93,6 +93,7 @@ impl World {
             key_hash,
             not_before,
             identity: None,
+            lives_ms: None,
         };
         (prepared, outgoing)
     }

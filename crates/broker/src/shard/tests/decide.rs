@@ -322,6 +322,7 @@ impl World {
                         partition,
                         base_offset,
                         original: None,
+                        refused: 0,
                     }
                 );
                 let repeated = (0..message.ids.len() as u64).map(|at| base_offset + at);

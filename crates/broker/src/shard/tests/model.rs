@@ -480,7 +480,7 @@ impl Model {
 
 /// A delay has an end, however far: those that have none are dead letters on their way.
 pub(super) fn later(now: Timestamp, ms: u64) -> Timestamp {
-    now.plus_ms(ms).min(Timestamp(i64::MAX - 2))
+    now.plus_ms(ms).min(Timestamp(i64::MAX - 4))
 }
 
 fn matches(pattern: &[&str], words: &[&str]) -> bool {
