@@ -190,6 +190,15 @@ fn say_goodbye(
         commit.push_segments(&promoter.rescue(&numbers, aside)?);
         repaired.segments = numbers;
     }
+    let gone: Vec<_> = report
+        .losses
+        .iter()
+        .map(|loss| (loss.id, loss.offsets.clone()))
+        .collect();
+    let given_up = promoter.give_up(&gone);
+    if !given_up.partitions.is_empty() {
+        commit.push_segments(&given_up);
+    }
     let mut buffer = Vec::new();
     for loss in &report.losses {
         let Some(partition) = state.partitions.get(&loss.id) else {

@@ -1,6 +1,9 @@
 //! Writing anew what is whole of segments that are damaged.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+
+use forebay_base::{Offset, PartitionId};
 
 use crate::examine::runs_in;
 use crate::promoter::{PromoteError, Promoter, put_in_place};
@@ -51,6 +54,29 @@ impl Promoter {
         })?;
         put_in_place(&mut change, written);
         Ok(change)
+    }
+
+    /// Says of ranges of offsets that are nowhere that they are gone, where nothing else tells it:
+    /// those the journal is still asked for although it begins behind them. A gap between two
+    /// commits needs no word.
+    pub fn give_up(&self, gone: &[(PartitionId, Range<Offset>)]) -> SegmentChange {
+        let index = self.reader.index.read();
+        let mut change = SegmentChange::default();
+        for (partition, range) in gone {
+            let asked_from = index
+                .get(*partition)
+                .map(|track| track.start.max(index.runs.journal_from(*partition)));
+            if asked_from.is_some_and(|from| range.contains(&from)) {
+                change.partitions.push(PartitionChange {
+                    partition: *partition,
+                    journal_from: Some(range.end),
+                    replaces: None,
+                    runs: Vec::new(),
+                });
+            }
+        }
+        change.partitions.sort_by_key(|part| part.partition);
+        change
     }
 
     /// Copies segments that the index does not know into the folder `aside`, beside those of the
