@@ -198,7 +198,8 @@ def test_damage_is_told_and_repaired(stored, harm, tmp_path):
     try:
         # Behind the last commit that is left, only the snapshot knows how much there was.
         end = int(re.search(r"([\d,]+) kept", said)[1].replace(",", ""))
-        whole_end = harm is not lose_the_end and "an unknown number of appends" not in said
+        cut = "in damaged commits: what was the last" in said
+        whole_end = harm is not lose_the_end and not cut
         assert end == MESSAGES or not whole_end
         number = end - len(lost["stream"])
         consumer = program.consumer()
@@ -217,7 +218,7 @@ def test_damage_is_told_and_repaired(stored, harm, tmp_path):
         came = take(program, orders(program))
         missing = {sent[offset] for offset in lost["orders"]}
         assert set(came) >= set(sent) - done - missing or not whole_end
-        if "that no snapshot holds" not in said:
+        if whole_end and "that no snapshot holds" not in said:
             assert set(came) == set(sent) - done - missing
     finally:
         program.process.terminate()
