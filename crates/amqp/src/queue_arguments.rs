@@ -5,22 +5,12 @@ use forebay_broker::{Overflow, TopicConfig};
 
 use crate::arguments::{Argument, Arguments};
 
-const MESSAGE_TTL: &str = "x-message-ttl";
-const EXPIRES: &str = "x-expires";
-const MAX_LENGTH: &str = "x-max-length";
-const OVERFLOW: &str = "x-overflow";
-const SINGLE_ACTIVE: &str = "x-single-active-consumer";
-const STRATEGY: &str = "x-dead-letter-strategy";
-
-/// Those of them that have an effect.
-pub(crate) const NAMES: [&str; 6] = [
-    MESSAGE_TTL,
-    EXPIRES,
-    MAX_LENGTH,
-    OVERFLOW,
-    SINGLE_ACTIVE,
-    STRATEGY,
-];
+pub(crate) const MESSAGE_TTL: &str = "x-message-ttl";
+pub(crate) const EXPIRES: &str = "x-expires";
+pub(crate) const MAX_LENGTH: &str = "x-max-length";
+pub(crate) const OVERFLOW: &str = "x-overflow";
+pub(crate) const SINGLE_ACTIVE: &str = "x-single-active-consumer";
+pub(crate) const STRATEGY: &str = "x-dead-letter-strategy";
 
 /// The longest time RabbitMQ takes, milliseconds.
 const LONGEST_MS: i64 = 4_294_967_295;

@@ -1,5 +1,6 @@
 //! What can be asked of the shard, and what it answers: plain data, no closures, no borrows.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use forebay_base::{Offset, OffsetRange, PartitionId, Timestamp, TopicId};
@@ -585,6 +586,16 @@ pub struct TopicWork {
     pub handed_settled: u64,
     /// Messages settled by receipt since the broker started.
     pub settled: u64,
+}
+
+impl AddAssign for TopicWork {
+    fn add_assign(&mut self, other: Self) {
+        self.appended += other.appended;
+        self.handed_out += other.handed_out;
+        self.redelivered += other.redelivered;
+        self.handed_settled += other.handed_settled;
+        self.settled += other.settled;
+    }
 }
 
 /// What the shard answers.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use forebay_base::{Offset, PartitionId, Timestamp, TopicId, planted};
-use forebay_queue::{Ends, QueueEvent, QueueView, Recent, Tenants};
+use forebay_queue::{QueueEvent, QueueView, Recent};
 use forebay_record::{Batch, BatchHeader, NO_PRODUCER_ID};
 use forebay_stream::{GroupOffsets, ProducerBatch, Producers, StreamEvent, Transactions};
 use hashbrown::HashMap;
@@ -83,8 +83,8 @@ impl ShardState {
             .and_then(|bytes| postcard::to_extend(&self.settings, bytes))
             .and_then(|bytes| postcard::to_extend(&self.transactions, bytes))
             .and_then(|bytes| postcard::to_extend(&self.catalog.resting, bytes))
-            .and_then(|bytes| postcard::to_extend(&self.tenants(), bytes))
-            .and_then(|bytes| postcard::to_extend(&self.ends(), bytes))
+            .and_then(|bytes| postcard::to_extend(&self.beside(QueueView::tenants), bytes))
+            .and_then(|bytes| postcard::to_extend(&self.beside(QueueView::ends), bytes))
             .expect("writing to memory cannot fail and every field has a known length")
     }
 
@@ -124,40 +124,37 @@ impl ShardState {
         if rest.is_empty() {
             return Ok(());
         }
-        let (tenants, rest): (Vec<(PartitionId, Tenants)>, _) = postcard::take_from_bytes(rest)?;
-        for (id, tenants) in tenants {
-            if let Some(partition) = self.partitions.get_mut(&id) {
-                partition.queue.restore_tenants(tenants);
-            }
-        }
+        let (tenants, rest) = postcard::take_from_bytes(rest)?;
+        self.put_beside(tenants, QueueView::restore_tenants);
         if rest.is_empty() {
             return Ok(());
         }
-        let ends: Vec<(PartitionId, Ends)> = postcard::from_bytes(rest)?;
-        for (id, ends) in ends {
-            if let Some(partition) = self.partitions.get_mut(&id) {
-                partition.queue.restore_ends(ends);
-            }
-        }
+        self.put_beside(postcard::from_bytes(rest)?, QueueView::restore_ends);
         Ok(())
     }
 
-    /// The groups of fair partitions, by rising id.
-    fn tenants(&self) -> Vec<(PartitionId, &Tenants)> {
+    /// What some queue views have beside their stored form, by rising id of their partitions.
+    fn beside<'a, T>(
+        &'a self,
+        of: impl Fn(&'a QueueView) -> Option<&'a T>,
+    ) -> Vec<(PartitionId, &'a T)> {
         let known = self.partitions.iter();
-        let known = known.filter_map(|(id, partition)| Some((*id, partition.queue.tenants()?)));
-        let mut tenants: Vec<_> = known.collect();
-        tenants.sort_unstable_by_key(|(id, _)| *id);
-        tenants
+        let known = known.filter_map(|(id, partition)| Some((*id, of(&partition.queue)?)));
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
+        known
     }
 
-    /// When messages end, by rising id of their partitions.
-    fn ends(&self) -> Vec<(PartitionId, &Ends)> {
-        let known = self.partitions.iter();
-        let known = known.filter_map(|(id, partition)| Some((*id, partition.queue.ends()?)));
-        let mut ends: Vec<_> = known.collect();
-        ends.sort_unstable_by_key(|(id, _)| *id);
-        ends
+    fn put_beside<T>(
+        &mut self,
+        stored: Vec<(PartitionId, T)>,
+        restore: impl Fn(&mut QueueView, T),
+    ) {
+        for (id, of_view) in stored {
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                restore(&mut partition.queue, of_view);
+            }
+        }
     }
 
     /// A batch was appended to partitions, at the base offset given for each.

@@ -63,23 +63,20 @@ impl Caller {
 
     /// Refuses unless the virtual host is there and may be seen.
     pub(crate) fn must_see(&self, vhost: &str) -> Result<()> {
-        if !self.access.vhosts().contains_key(vhost) {
-            return Err(Wrong::NotFound);
-        }
-        match self.sees(vhost) {
-            true => Ok(()),
-            false => Err(Wrong::NotAllowed(
-                "User not authorised to access virtual host",
-            )),
-        }
+        self.must_be_let_in(vhost, self.sees(vhost))
     }
 
     /// Refuses unless the user has permissions in the virtual host, which is there.
     pub(crate) fn must_enter(&self, vhost: &str) -> Result<()> {
+        let may = self.unlimited || self.access.may_enter(vhost, &self.user);
+        self.must_be_let_in(vhost, may)
+    }
+
+    fn must_be_let_in(&self, vhost: &str, may: bool) -> Result<()> {
         if !self.access.vhosts().contains_key(vhost) {
             return Err(Wrong::NotFound);
         }
-        match self.unlimited || self.access.may_enter(vhost, &self.user) {
+        match may {
             true => Ok(()),
             false => Err(Wrong::NotAllowed(
                 "User not authorised to access virtual host",

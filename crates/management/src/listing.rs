@@ -15,11 +15,16 @@ pub(crate) type Query = HashMap<String, String>;
 const PAGE_SIZE: usize = 100;
 const LARGEST_PAGE: usize = 500;
 
+/// Whether the query says `name=true`.
+pub(crate) fn is_asked(query: &Query, name: &str) -> bool {
+    query.get(name).is_some_and(|text| text == "true")
+}
+
 /// The list as it was asked for.
 pub(crate) fn list(mut items: Vec<Value>, query: &Query) -> Result {
     if let Some(path) = query.get("sort") {
         items.sort_by(|one, other| compare(find(one, path), find(other, path)));
-        if query.get("sort_reverse").is_some_and(|text| text == "true") {
+        if is_asked(query, "sort_reverse") {
             items.reverse();
         }
     }
@@ -40,7 +45,7 @@ pub(crate) fn list(mut items: Vec<Value>, query: &Query) -> Result {
     }
     let total = items.len();
     if let Some(name) = query.get("name").filter(|name| !name.is_empty()) {
-        let by_pattern = query.get("use_regex").is_some_and(|text| text == "true");
+        let by_pattern = is_asked(query, "use_regex");
         let pattern = match by_pattern {
             true => Some(Pattern::new(name).map_err(|error| Wrong::Request(error.to_string()))?),
             false => None,

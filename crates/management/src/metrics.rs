@@ -34,11 +34,7 @@ pub(crate) async fn page(desk: &Desk, detail: Detail) -> String {
         sum.ready += stats.ready + stats.delayed;
         sum.leased += stats.leased;
         sum.consumers = sum.consumers.saturating_add(stats.consumers);
-        work.appended += own.appended;
-        work.handed_out += own.handed_out;
-        work.handed_settled += own.handed_settled;
-        work.redelivered += own.redelivered;
-        work.settled += own.settled;
+        work += *own;
         if detail == Detail::Each {
             let (vhost, name) = place_of(&topic.name);
             let labels = format!("vhost=\"{}\",queue=\"{}\"", escaped(&vhost), escaped(name));

@@ -94,6 +94,12 @@ pub(crate) async fn channel(asked: &Asked<'_>, vhost: &str) -> Result<Inside> {
     Ok(Inside::open(&asked.desk.server, user, vhost).await?)
 }
 
+/// What one method of AMQP does, in the caller's name.
+async fn carry_out(asked: &Asked<'_>, vhost: &str, method: &AMQPClass) -> Result<()> {
+    channel(asked, vhost).await?.ask(method).await?;
+    Ok(())
+}
+
 // ---- queues ------------------------------------------------------------------------------------
 
 fn find(asked: &Asked<'_>, vhost: &str, name: &str) -> Option<Arc<TopicInfo>> {
@@ -138,18 +144,11 @@ async fn on_queue(
         (&Method::DELETE, []) => {
             let delete = queue::AMQPMethod::Delete(queue::Delete {
                 queue: name.into(),
-                if_unused: asked
-                    .query
-                    .get("if-unused")
-                    .is_some_and(|text| text == "true"),
-                if_empty: asked
-                    .query
-                    .get("if-empty")
-                    .is_some_and(|text| text == "true"),
+                if_unused: listing::is_asked(asked.query, "if-unused"),
+                if_empty: listing::is_asked(asked.query, "if-empty"),
                 nowait: false,
             });
-            let mut channel = channel(asked, vhost).await?;
-            channel.ask(&AMQPClass::Queue(delete)).await?;
+            carry_out(asked, vhost, &AMQPClass::Queue(delete)).await?;
             Ok(Answer::Done)
         }
         (&Method::DELETE, ["contents"]) => {
@@ -157,8 +156,7 @@ async fn on_queue(
                 queue: name.into(),
                 nowait: false,
             });
-            let mut channel = channel(asked, vhost).await?;
-            channel.ask(&AMQPClass::Queue(purge)).await?;
+            carry_out(asked, vhost, &AMQPClass::Queue(purge)).await?;
             Ok(Answer::Done)
         }
         (&Method::GET, ["bindings"]) => {
@@ -204,9 +202,7 @@ pub(crate) async fn declare_queue(
         nowait: false,
         arguments: table::of_json(&arguments),
     });
-    let mut channel = channel(asked, vhost).await?;
-    channel.ask(&AMQPClass::Queue(declare)).await?;
-    Ok(())
+    carry_out(asked, vhost, &AMQPClass::Queue(declare)).await
 }
 
 async fn get(asked: &Asked<'_>, vhost: &str, name: &str) -> Result {
@@ -300,14 +296,10 @@ async fn exchanges(
         (&Method::DELETE, []) => {
             let delete = exchange::AMQPMethod::Delete(exchange::Delete {
                 exchange: name.into(),
-                if_unused: asked
-                    .query
-                    .get("if-unused")
-                    .is_some_and(|text| text == "true"),
+                if_unused: listing::is_asked(asked.query, "if-unused"),
                 nowait: false,
             });
-            let mut channel = channel(asked, vhost).await?;
-            channel.ask(&AMQPClass::Exchange(delete)).await?;
+            carry_out(asked, vhost, &AMQPClass::Exchange(delete)).await?;
             Ok(Answer::Done)
         }
         (&Method::POST, ["publish"]) => publish(asked, vhost, name).await,
@@ -344,9 +336,7 @@ pub(crate) async fn declare_exchange(
         nowait: false,
         arguments: table::of_json(&body["arguments"]),
     });
-    let mut channel = channel(asked, vhost).await?;
-    channel.ask(&AMQPClass::Exchange(declare)).await?;
-    Ok(())
+    carry_out(asked, vhost, &AMQPClass::Exchange(declare)).await
 }
 
 async fn publish(asked: &Asked<'_>, vhost: &str, exchange: &str) -> Result {
@@ -494,9 +484,7 @@ async fn bind(
             arguments,
         })),
     };
-    let mut channel = channel(asked, place.vhost).await?;
-    channel.ask(&method).await?;
-    Ok(())
+    carry_out(asked, place.vhost, &method).await
 }
 
 /// Makes a binding as a file of definitions has it.

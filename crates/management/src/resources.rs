@@ -466,11 +466,7 @@ pub(crate) async fn sums(
         here.ready += own.ready + own.delayed;
         here.leased += own.leased;
         here.consumers = here.consumers.saturating_add(own.consumers);
-        sum.appended += work.appended;
-        sum.handed_out += work.handed_out;
-        sum.handed_settled += work.handed_settled;
-        sum.redelivered += work.redelivered;
-        sum.settled += work.settled;
+        sum += *work;
     }
     Ok((stats, sum))
 }

@@ -3,8 +3,9 @@
 use forebay_base::{Offset, OffsetRange, planted};
 
 use crate::event::QueueEvent;
-use crate::lanes::Place;
+use crate::lanes::{Lanes, Place};
 use crate::run::Span;
+use crate::tenants::Tenants;
 use crate::view::{Away, Odd, QueueView, untally};
 
 impl QueueView {
@@ -132,12 +133,13 @@ impl QueueView {
             self.ready -= fresh.len_below(self.end);
             let away = away(0);
             let place = away.as_ref().map_or(Place::Settled, Place::of);
-            if let Some(lanes) = &mut self.lanes {
-                lanes.put(fresh, place);
-            }
-            if let Some(tenants) = &mut self.tenants {
-                tenants.moved(fresh, Place::Waiting, place);
-            }
+            tell_groups(
+                &mut self.lanes,
+                &mut self.tenants,
+                fresh,
+                Place::Waiting,
+                place,
+            );
             if let Some(away) = away {
                 self.tally_away(&away, fresh.len());
                 self.odd_mut().away.insert(fresh, away);
@@ -160,12 +162,13 @@ impl QueueView {
             self.ready -= piece.len_below(self.end);
             let away = away(attempts);
             let place = away.as_ref().map_or(Place::Settled, Place::of);
-            if let Some(lanes) = &mut self.lanes {
-                lanes.put(piece, place);
-            }
-            if let Some(tenants) = &mut self.tenants {
-                tenants.moved(piece, Place::Waiting, place);
-            }
+            tell_groups(
+                &mut self.lanes,
+                &mut self.tenants,
+                piece,
+                Place::Waiting,
+                place,
+            );
             match away {
                 Some(to @ Away::Leased { .. }) => {
                     self.leased += piece.len();
@@ -214,12 +217,7 @@ impl QueueView {
                 Some(Then::Ready(_)) => Place::Waiting,
                 Some(Then::Away(away)) => Place::of(away),
             };
-            if let Some(lanes) = &mut self.lanes {
-                lanes.put(piece, place);
-            }
-            if let Some(tenants) = &mut self.tenants {
-                tenants.moved(piece, from, place);
-            }
+            tell_groups(&mut self.lanes, &mut self.tenants, piece, from, place);
             put.extend(then.map(|then| (piece, then)));
         });
         for (piece, then) in put {
@@ -257,5 +255,21 @@ enum Then {
 fn each(ranges: &[OffsetRange], mut act: impl FnMut(Span)) {
     for span in ranges.iter().filter_map(Span::of) {
         act(span);
+    }
+}
+
+/// The messages of `span` went from one place to another: whoever sorts them by group is told.
+fn tell_groups(
+    lanes: &mut Option<Box<Lanes>>,
+    tenants: &mut Option<Box<Tenants>>,
+    span: Span,
+    from: Place,
+    to: Place,
+) {
+    if let Some(lanes) = lanes {
+        lanes.put(span, to);
+    }
+    if let Some(tenants) = tenants {
+        tenants.moved(span, from, to);
     }
 }

@@ -35,17 +35,17 @@ const DEAD_LETTER_ROUTING_KEY: &str = "x-dead-letter-routing-key";
 const DELIVERY_LIMIT: &str = "x-delivery-limit";
 
 /// Arguments that have an effect, and so must be the same when a queue is declared again.
-const SUPPORTED: [&str; 4 + queue_arguments::NAMES.len()] = [
+const SUPPORTED: [&str; 10] = [
     QUEUE_TYPE,
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_ROUTING_KEY,
     DELIVERY_LIMIT,
-    queue_arguments::NAMES[0],
-    queue_arguments::NAMES[1],
-    queue_arguments::NAMES[2],
-    queue_arguments::NAMES[3],
-    queue_arguments::NAMES[4],
-    queue_arguments::NAMES[5],
+    queue_arguments::MESSAGE_TTL,
+    queue_arguments::EXPIRES,
+    queue_arguments::MAX_LENGTH,
+    queue_arguments::OVERFLOW,
+    queue_arguments::SINGLE_ACTIVE,
+    queue_arguments::STRATEGY,
 ];
 
 /// Arguments that mean something to RabbitMQ and nothing yet here.

@@ -4,7 +4,7 @@
 use forebay_broker::*;
 use forebay_record::BatchBuilder;
 
-use crate::world::World;
+use crate::world::{World, plain, publish_this};
 
 async fn publish(world: &World, topic: &TopicInfo, key: &str, count: usize) {
     let mut batch = BatchBuilder::new(1_000);
@@ -13,18 +13,8 @@ async fn publish(world: &World, topic: &TopicInfo, key: &str, count: usize) {
         let key = value.filter(|key| !key.is_empty());
         batch.push(1_000, key, value, std::iter::empty()).unwrap();
     }
-    let publish = Publish {
-        messages: vec![Outgoing {
-            target: Target::Topic(topic.id),
-            batch: batch.finish(),
-            key_hash: None,
-            not_before: None,
-            identity: None,
-            lives_ms: None,
-        }],
-        durability: Durability::Synced,
-        when_full: WhenFull::Refuse,
-    };
+    let outgoing = plain(Target::Topic(topic.id), batch.finish());
+    let publish = publish_this(outgoing, WhenFull::Refuse);
     world.broker.publish(publish).await.unwrap()[0]
         .clone()
         .unwrap();

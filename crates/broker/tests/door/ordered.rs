@@ -3,7 +3,7 @@
 use forebay_broker::*;
 use forebay_record::BatchBuilder;
 
-use crate::world::{World, receipts, receive};
+use crate::world::{World, plain, publish_this, receipts, receive};
 
 fn ordered() -> TopicConfig {
     TopicConfig {
@@ -22,23 +22,11 @@ async fn publish(world: &World, topic: &TopicInfo, messages: &[&str]) {
         let (key, value) = (Some(group.as_bytes()), Some(body.as_bytes()));
         batch.push(1_000, key, value, headers).unwrap();
     }
-    let outgoing = Outgoing {
-        target: Target::Topic(topic.id),
-        batch: batch.finish(),
-        key_hash: None,
-        not_before: None,
-        identity: None,
-        lives_ms: None,
-    };
-    send(world, outgoing).await;
+    send(world, plain(Target::Topic(topic.id), batch.finish())).await;
 }
 
 async fn send(world: &World, outgoing: Outgoing) -> Placed {
-    let publish = Publish {
-        messages: vec![outgoing],
-        durability: Durability::Synced,
-        when_full: WhenFull::Refuse,
-    };
+    let publish = publish_this(outgoing, WhenFull::Refuse);
     let mut results = world.broker.publish(publish).await.unwrap();
     results.remove(0).unwrap()
 }
@@ -183,12 +171,8 @@ fn single(topic: &TopicInfo, body: &str, identity: Identity) -> Outgoing {
         .push(1_000, Some(b"g"), value, std::iter::empty())
         .unwrap();
     Outgoing {
-        target: Target::Topic(topic.id),
-        batch: batch.finish(),
-        key_hash: None,
-        not_before: None,
         identity: Some(identity),
-        lives_ms: None,
+        ..plain(Target::Topic(topic.id), batch.finish())
     }
 }
 

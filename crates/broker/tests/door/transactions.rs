@@ -4,7 +4,7 @@ use forebay_base::Timestamp;
 use forebay_broker::*;
 use forebay_record::BatchBuilder;
 
-use crate::world::World;
+use crate::world::{World, plain, publish_this};
 
 async fn ask(world: &World, command: TransactionCommand) -> Result<Reply, Refusal> {
     world.broker.call(Command::Transaction(command)).await
@@ -41,18 +41,7 @@ async fn append(world: &World, who: &Transactional, topic: &TopicInfo, sequence:
     batch
         .push(1_000, None, Some(body.as_bytes()), std::iter::empty())
         .unwrap();
-    let publish = Publish {
-        messages: vec![Outgoing {
-            target,
-            batch: batch.finish(),
-            key_hash: None,
-            not_before: None,
-            identity: None,
-            lives_ms: None,
-        }],
-        durability: Durability::Synced,
-        when_full: WhenFull::Refuse,
-    };
+    let publish = publish_this(plain(target, batch.finish()), WhenFull::Refuse);
     world.broker.publish(publish).await.unwrap()[0]
         .as_ref()
         .unwrap();

@@ -100,17 +100,27 @@ pub(crate) fn receive(broker: &Broker, topic: &TopicInfo, max: u32, wait_ms: u64
 }
 
 pub(crate) fn publish(topic: &TopicInfo, bodies: &[&[u8]], when_full: WhenFull) -> Publish {
+    let outgoing = plain(Target::Topic(topic.id), batch(bodies));
+    publish_this(outgoing, when_full)
+}
+
+pub(crate) fn publish_this(outgoing: Outgoing, when_full: WhenFull) -> Publish {
     Publish {
-        messages: vec![Outgoing {
-            target: Target::Topic(topic.id),
-            batch: batch(bodies),
-            key_hash: None,
-            not_before: None,
-            identity: None,
-            lives_ms: None,
-        }],
+        messages: vec![outgoing],
         durability: Durability::Synced,
         when_full,
+    }
+}
+
+/// A message about which nothing special is asked.
+pub(crate) fn plain(target: Target, batch: Batch) -> Outgoing {
+    Outgoing {
+        target,
+        batch,
+        key_hash: None,
+        not_before: None,
+        identity: None,
+        lives_ms: None,
     }
 }
 

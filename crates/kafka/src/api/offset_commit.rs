@@ -6,18 +6,18 @@
 use forebay_base::PartitionId;
 use forebay_broker::{Command, Committed, OffsetCommit};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::connection::Context;
 use crate::error::coordinator_code;
 use crate::topic;
 
 /// Longest metadata kept with an offset, bytes.
-pub(super) const METADATA_MAX_BYTES: usize = 4096;
+const METADATA_MAX_BYTES: usize = 4096;
 
 pub(super) async fn answer(
     context: &Context,
@@ -32,7 +32,8 @@ pub(super) async fn answer(
             let id = found
                 .as_ref()
                 .and_then(|topic| topic::partition(topic, index));
-            let code = match accept(context, id, asked) {
+            let (offset, epoch) = (asked.committed_offset, asked.committed_leader_epoch);
+            let code = match accept(context, id, (offset, epoch), asked.committed_metadata) {
                 Ok(entry) => {
                     entries.push(entry);
                     0
@@ -73,21 +74,23 @@ pub(super) async fn answer(
     OffsetCommitResponse::default().with_topics(topics)
 }
 
-fn accept(
+/// An offset with its leader epoch and metadata, as it is kept for a partition.
+pub(super) fn accept(
     context: &Context,
     id: Option<PartitionId>,
-    asked: OffsetCommitRequestPartition,
+    (offset, leader_epoch): (i64, i32),
+    metadata: Option<StrBytes>,
 ) -> Result<(PartitionId, Committed), ResponseError> {
     let id = id.ok_or(ResponseError::UnknownTopicOrPartition)?;
-    let metadata = asked.committed_metadata.unwrap_or_default();
+    let metadata = metadata.unwrap_or_default();
     if metadata.len() > METADATA_MAX_BYTES {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
     Ok((
         id,
         Committed {
-            offset: asked.committed_offset,
-            leader_epoch: asked.committed_leader_epoch,
+            offset,
+            leader_epoch,
             metadata: metadata.to_string(),
             timestamp: context.broker.now(),
         },

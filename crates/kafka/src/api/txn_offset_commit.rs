@@ -4,16 +4,14 @@
 //! The group must have been added to the transaction before. From version 3 on the member says who
 //! it is and in which generation, and is refused like in OffsetCommit if that is over (KIP-447).
 
-use forebay_base::PartitionId;
-use forebay_broker::{Command, Committed, OffsetCommit, TransactionCommand, Transactional};
+use forebay_broker::{Command, OffsetCommit, TransactionCommand, Transactional};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::txn_offset_commit_request::TxnOffsetCommitRequestPartition;
 use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
-use super::offset_commit::METADATA_MAX_BYTES;
+use super::offset_commit::accept;
 use crate::connection::Context;
 use crate::error::transaction_code;
 use crate::topic;
@@ -30,7 +28,9 @@ pub(super) async fn answer(
             let id = found
                 .as_ref()
                 .and_then(|topic| topic::partition(topic, index));
-            let accepted = accept(context, id, asked).map(|entry| entries.push(entry));
+            let (offset, epoch) = (asked.committed_offset, asked.committed_leader_epoch);
+            let accepted = accept(context, id, (offset, epoch), asked.committed_metadata);
+            let accepted = accepted.map(|entry| entries.push(entry));
             TxnOffsetCommitResponsePartition::default()
                 .with_partition_index(index)
                 .with_error_code(accepted.err().map_or(0, |error| error.code()))
@@ -70,23 +70,4 @@ pub(super) async fn answer(
         }
     }
     TxnOffsetCommitResponse::default().with_topics(topics)
-}
-
-fn accept(
-    context: &Context,
-    id: Option<PartitionId>,
-    asked: TxnOffsetCommitRequestPartition,
-) -> Result<(PartitionId, Committed), ResponseError> {
-    let id = id.ok_or(ResponseError::UnknownTopicOrPartition)?;
-    let metadata = asked.committed_metadata.unwrap_or_default();
-    if metadata.len() > METADATA_MAX_BYTES {
-        return Err(ResponseError::OffsetMetadataTooLarge);
-    }
-    let committed = Committed {
-        offset: asked.committed_offset,
-        leader_epoch: asked.committed_leader_epoch,
-        metadata: metadata.to_string(),
-        timestamp: context.broker.now(),
-    };
-    Ok((id, committed))
 }
